@@ -1,0 +1,42 @@
+"""Time as an argument: whoever needs "now" is handed a clock; instants are integer milliseconds or aware UTC."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+Clock = Callable[[], int]
+"""Returns the current instant in integer milliseconds since the Unix epoch."""
+
+MAX_INSTANT = 253_402_300_799_999
+"""The last millisecond of the year 9999: beyond it no calendar library agrees with another."""
+
+
+def system_clock() -> int:
+    """The machine's wall clock in milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def to_milliseconds(value: Any) -> Any:
+    """An RFC 3339 string or an aware datetime as integer milliseconds; anything else is returned untouched."""
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ValueError("the instant names no offset from UTC; end it with Z or ±hh:mm")
+        return round(value.timestamp() * 1000)
+    return value
+
+
+def to_rfc3339(milliseconds: int) -> str:
+    """The instant as RFC 3339 in UTC with milliseconds, such as 2026-11-21T08:30:00.000Z."""
+    text = datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+Instant = Annotated[int, BeforeValidator(to_milliseconds), Field(strict=True, ge=0, le=MAX_INSTANT)]
+"""A field that takes RFC 3339 text, an aware datetime or integer milliseconds and holds the latter."""

@@ -1,0 +1,64 @@
+"""Control entries: what the fold must know beside outcomes, written to the same log before it takes effect.
+
+They carry the instant `at` at which they were written; it moves the log's clock, which outcomes alone move only a
+bounded step at a time.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from trimtab.clock import Instant
+from trimtab.ids import ExperimentId, VariantId
+from trimtab.schema.base import SCHEMA_VERSION, Schema
+from trimtab.schema.event import Epoch
+from trimtab.schema.experiment import Experiment, Status
+
+
+class _ControlEntry(Schema):
+    v: Literal[1] = SCHEMA_VERSION
+    at: Instant
+
+
+class Define(_ControlEntry):
+    """An experiment begins to exist, or its definition changes."""
+
+    kind: Literal["define"] = "define"
+    experiment: Experiment
+
+
+class EpochStart(_ControlEntry):
+    """New weights are about to be published under a new epoch."""
+
+    kind: Literal["epoch"] = "epoch"
+    experiment_id: ExperimentId
+    epoch: Epoch
+    parts: dict[VariantId, int]
+
+
+class StatusChange(_ControlEntry):
+    """An experiment takes outcomes from here on, or no longer does."""
+
+    kind: Literal["status"] = "status"
+    experiment_id: ExperimentId
+    status: Status
+
+
+class Compaction(_ControlEntry):
+    """Epochs are merged for good: cells of each key of `into` join those of its value, and so do late events."""
+
+    kind: Literal["compact"] = "compact"
+    experiment_id: ExperimentId
+    into: Annotated[dict[int, int], Field(min_length=1)]
+
+
+class ClockTick(_ControlEntry):
+    """Nothing but the time, so that a log which was quiet for days does not distrust its next entry."""
+
+    kind: Literal["clock"] = "clock"
+
+
+ControlEntry = Annotated[Define | EpochStart | StatusChange | Compaction | ClockTick, Field(discriminator="kind")]
+control_entries: TypeAdapter[ControlEntry] = TypeAdapter(ControlEntry)

@@ -1,0 +1,46 @@
+"""Dead letters: events that cannot be applied, each with a reason from a closed set."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from trimtab.schema.base import Schema
+
+MAX_RAW_BYTES = 4096
+
+
+class DeadLetterCode(StrEnum):
+    """Why an event, a batch or an entry could not be counted."""
+
+    UNKNOWN_ENTRY = "unknown_entry"  # neither event nor batch nor control
+    NOT_JSON = "not_json"
+    TOO_LARGE = "too_large"
+    SCHEMA_VERSION = "schema_version"
+    MISSING_FIELD = "missing_field"
+    INVALID_FIELD = "invalid_field"
+    INVALID_CONTROL = "invalid_control"
+    UNKNOWN_EXPERIMENT = "unknown_experiment"
+    UNKNOWN_VARIANT = "unknown_variant"
+    UNKNOWN_METRIC = "unknown_metric"
+    UNKNOWN_EPOCH = "unknown_epoch"
+    NOT_STARTED = "not_started"
+    STOPPED = "stopped"
+    INVALID_VALUE = "invalid_value"
+    MISSING_UNIT = "missing_unit"
+    TOO_LATE = "too_late"
+    FUTURE = "future"
+    SEQUENCE_GAP = "sequence_gap"
+
+
+class DeadLetter(Schema):
+    """One refused event; `row` is its place in a batch, None where the whole entry was refused."""
+
+    code: DeadLetterCode
+    detail: str = Field(description="One sentence: which field, which value.")
+    source: str = Field(description="Id of the stream entry it came in.")
+    row: int | None = None
+    n: int = Field(1, description="How many events this letter stands for.")
+    experiment_id: str | None = None
+    raw: str = Field(description=f"The first {MAX_RAW_BYTES} bytes as they came, undecodable ones replaced.")

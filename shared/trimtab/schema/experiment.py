@@ -1,0 +1,217 @@
+"""The experiment: what is compared, by which metrics, under which limits, and in which state it is."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from trimtab.errors import IllegalTransition, as_configuration_error
+from trimtab.ids import ExperimentId, MetricName, VariantId, new_salt
+from trimtab.schema.base import SCHEMA_VERSION, Schema
+from trimtab.schema.constraints import Constraints, Share
+
+MAX_VARIANTS = 1000
+MAX_METRICS = 32  # an event carries at most 32 fields (RELIABILITY §4)
+# |value| · scale stays below 2⁵³, so that a value survives JSON, Lua and a float64 column unchanged.
+MAX_SCALED_VALUE = 2**53 - 1
+
+
+class Status(StrEnum):
+    """Where an experiment stands; `transition` is the only way from one to the next."""
+
+    DRAFT = "draft"
+    RUNNING = "running"
+    HELD = "held"
+    STOPPED = "stopped"
+    CONCLUDED = "concluded"
+
+
+_NEXT: dict[Status, frozenset[Status]] = {
+    Status.DRAFT: frozenset({Status.RUNNING}),
+    Status.RUNNING: frozenset({Status.HELD, Status.STOPPED, Status.CONCLUDED}),
+    Status.HELD: frozenset({Status.RUNNING, Status.STOPPED, Status.CONCLUDED}),
+    Status.STOPPED: frozenset({Status.CONCLUDED}),
+    Status.CONCLUDED: frozenset(),
+}
+
+
+def transition(experiment_id: str, current: Status, target: Status) -> Status:
+    """`target`, if an experiment may go there from `current`.
+
+    Raises:
+        IllegalTransition: it may not; the message names the states it may go to.
+    """
+    if target in _NEXT[current]:
+        return target
+    allowed = ", ".join(sorted(_NEXT[current])) or "nothing: this is the end"
+    raise IllegalTransition(
+        f"Experiment {experiment_id!r} is {current} and cannot become {target}; from here it can become {allowed}."
+    )
+
+
+class MetricKind(StrEnum):
+    BINARY = "binary"
+    COUNT = "count"
+    CONTINUOUS = "continuous"
+    REVENUE = "revenue"
+
+
+# Values are stored as round-half-even(x · scale): whole numbers need no fraction, the others keep six digits.
+_DEFAULT_SCALE = {
+    MetricKind.BINARY: 1,
+    MetricKind.COUNT: 1,
+    MetricKind.CONTINUOUS: 1_000_000,
+    MetricKind.REVENUE: 1_000_000,
+}
+
+
+class Metric(Schema):
+    """The rule from outcomes to a number."""
+
+    name: MetricName
+    kind: MetricKind
+    primary: bool = False
+    direction: Literal["increase", "decrease"] = Field("increase", description="Which way is better.")
+    scale: Annotated[int, Field(ge=1, le=1_000_000_000)] = Field(
+        0, validate_default=False, description="Fixed-point factor, set at creation: sums are exact integers of x·scale."
+    )
+    cap: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        None, description="Values beyond ±cap are clipped to it and counted (winsorising); fixed before the start."
+    )
+    harm_limit: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
+        None, description="Makes this a guardrail metric: the most a variant may be worse than control."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_scale(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "scale" not in data and data.get("kind") in _DEFAULT_SCALE:
+            return {**data, "scale": _DEFAULT_SCALE[data["kind"]]}
+        return data
+
+    @model_validator(mode="after")
+    def _whole_numbers_are_not_scaled(self) -> Self:
+        if self.kind in (MetricKind.BINARY, MetricKind.COUNT) and self.scale != 1:
+            raise ValueError(f"a {self.kind} metric counts whole numbers, so its scale is 1, not {self.scale}")
+        if self.kind is MetricKind.BINARY and self.cap is not None:
+            raise ValueError("a binary metric is 0 or 1 and takes no cap")
+        return self
+
+
+class Variant(Schema):
+    """What a unit sees."""
+
+    id: VariantId
+    description: str = Field("", max_length=1000)
+    initial_weight: Share | None = Field(None, description="Share published at the start; default: equal shares.")
+
+
+class Experiment(Schema):
+    """One experiment's definition; `parse` is the way in for anything a person wrote."""
+
+    v: Literal[1] = SCHEMA_VERSION
+    id: ExperimentId
+    description: str = Field("", max_length=10_000)
+    variants: Annotated[tuple[Variant, ...], Field(min_length=1, max_length=MAX_VARIANTS)]
+    control: VariantId = Field("", validate_default=False, description="The variant we fall back to; default: the first.")
+    metrics: Annotated[tuple[Metric, ...], Field(min_length=1, max_length=MAX_METRICS)]
+    unit: Literal["unit", "event"] = Field(
+        "unit",
+        description="What one trial is: a unit, counted once, or an event; `event` forgoes SRM and always-valid claims.",
+    )
+    strategy: Literal["thompson", "heuristic", "fixed"] = "thompson"
+    constraints: Constraints = Field(default_factory=Constraints)
+    recompute_seconds: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)] = Field(
+        60, description="How often weights are recomputed."
+    )
+    planned_units: Annotated[int, Field(ge=1)] | None = Field(None, description="Planned size of the experiment.")
+    salt: Annotated[str, Field(min_length=1, max_length=64)] = Field(
+        default_factory=new_salt, description="Salt of the bucket rule; random, never changes."
+    )
+
+    @classmethod
+    def parse(cls, data: Any) -> Self:
+        """An experiment from what a person wrote.
+
+        Raises:
+            ConfigurationError: one sentence that names the field at fault.
+        """
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            subject = data.get("id") if isinstance(data, dict) else None
+            raise as_configuration_error(error, subject=f"experiment {subject!r}" if subject else "experiment") from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_variant_is_control(cls, data: Any) -> Any:
+        if isinstance(data, dict) and not data.get("control"):
+            match data.get("variants"):
+                case [{"id": str(first)}, *_] | [Variant(id=first), *_]:
+                    return {**data, "control": first}
+        return data
+
+    @field_validator("metrics", mode="after")
+    @classmethod
+    def _one_primary_metric(cls, metrics: tuple[Metric, ...]) -> tuple[Metric, ...]:
+        names = [metric.name for metric in metrics]
+        if repeated := _first_repeated(names):
+            raise ValueError(f"metric {repeated!r} is named twice")
+        primaries = [metric.name for metric in metrics if metric.primary]
+        if len(metrics) == 1 and not primaries:
+            return (metrics[0].model_copy(update={"primary": True}),)
+        if len(primaries) != 1:
+            raise ValueError(f"exactly one metric is primary; {len(primaries)} of {', '.join(names)} are marked so")
+        return metrics
+
+    @field_validator("variants", mode="after")
+    @classmethod
+    def _variants_differ(cls, variants: tuple[Variant, ...]) -> tuple[Variant, ...]:
+        if repeated := _first_repeated([variant.id for variant in variants]):
+            raise ValueError(f"variant id {repeated!r} is used twice")
+        return variants
+
+    @model_validator(mode="after")
+    def _weights_fit(self) -> Self:
+        ids = self.variant_ids
+        if self.control not in ids:
+            raise ValueError(f"control {self.control!r} is not among the variants {', '.join(ids)}")
+        limits = self.constraints
+        for field in ("floors", "ceilings", "pins"):
+            for variant in getattr(limits, field):
+                if variant not in ids:
+                    raise ValueError(f"constraints.{field} names {variant!r}, which is not among the variants {', '.join(ids)}")
+        floors, ceilings = sum(map(limits.floor, ids)), sum(map(limits.ceiling, ids))
+        if floors > 1 + 1e-9:
+            raise ValueError(
+                f"constraints.min_weight: the floors of {len(ids)} variants add up to {floors:.6g}, above 1; "
+                f"the largest min_weight that fits {len(ids)} variants is {1 / len(ids):.6g}"
+            )
+        if ceilings < 1 - 1e-9:
+            raise ValueError(f"constraints.ceilings: the ceilings of all variants add up to {ceilings:.6g}, below 1")
+        given = [variant.initial_weight for variant in self.variants if variant.initial_weight is not None]
+        if given and len(given) != len(ids):
+            raise ValueError("variants.initial_weight: give it for every variant or for none")
+        if given and abs(sum(given) - 1) > 1e-6:
+            raise ValueError(f"variants.initial_weight: the shares add up to {sum(given):.6g}, not to 1")
+        return self
+
+    @property
+    def variant_ids(self) -> tuple[str, ...]:
+        return tuple(variant.id for variant in self.variants)
+
+    @property
+    def primary_metric(self) -> Metric:
+        return next(metric for metric in self.metrics if metric.primary)
+
+    @property
+    def initial_weights(self) -> dict[str, float]:
+        """Shares published at the start: the configured ones, or equal ones."""
+        equal = 1 / len(self.variants)
+        return {v.id: equal if v.initial_weight is None else v.initial_weight for v in self.variants}
+
+
+def _first_repeated(names: list[str]) -> str | None:
+    return next((name for place, name in enumerate(names) if name in names[:place]), None)
