@@ -6,7 +6,6 @@ Ids become parts of Redis keys, so the grammar admits no brace, colon, space, gl
 from __future__ import annotations
 
 import secrets
-from hashlib import blake2b
 from typing import Annotated
 
 import mmh3
@@ -36,14 +35,6 @@ def new_producer_id() -> str:
 def new_incarnation() -> str:
     """A random name for one life of a key, renewed when data are flushed or restored."""
     return secrets.token_hex(6)
-
-
-def id63(identifier: str) -> int:
-    """A 63-bit digest of an event or unit id: fits Redis' integer sets, collides n²/2⁶⁴ of the time.
-
-    BLAKE2b rather than a fast hash, so that a producer cannot craft two ids that collide.
-    """
-    return int.from_bytes(blake2b(identifier.encode(), digest_size=8).digest()) >> 1
 
 
 def partition_of(experiment_id: str, partitions: int) -> int:

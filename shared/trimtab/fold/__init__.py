@@ -1,0 +1,32 @@
+"""The fold: from log entries to statistics, exactly; it reads nothing but its log prefix.
+
+::
+
+    entries ──► decode ──► survey ──► dedupe ──► aggregate ──► Commit
+    (stream)    columns    checks     marks      exact sums    one atomic write
+
+`decode` turns bytes into columns, `survey` places every event at its point of the log (clock, definition, epoch,
+sequence) and refuses what cannot be applied, `dedupe` finds what was counted before, `aggregate` sums integers, and
+`settle` puts the outcome into one `Commit`, which a store applies if the cursor is still the one that was read.
+"""
+
+from trimtab.fold.commit import Commit, Cursor, Entry
+from trimtab.fold.decode import decode
+from trimtab.fold.settle import ask, settle
+from trimtab.fold.state import Cell, ExperimentState, PartitionState
+from trimtab.fold.survey import Survey, mentioned, survey
+
+__all__ = [
+    "Cell",
+    "Commit",
+    "Cursor",
+    "Entry",
+    "ExperimentState",
+    "PartitionState",
+    "Survey",
+    "ask",
+    "decode",
+    "mentioned",
+    "settle",
+    "survey",
+]

@@ -1,0 +1,144 @@
+"""From the bytes of the log to columns: rows and batches become the same `Table`, so that one path counts both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from trimtab.fold.commit import Entry
+from trimtab.schema.control import ControlEntry, control_entries
+from trimtab.schema.dead_letter import MAX_RAW_BYTES, DeadLetter, DeadLetterCode
+from trimtab.schema.event import (
+    BATCH_FIELD,
+    CONTROL_FIELD,
+    EVENT_FIELD,
+    MAX_BATCH_BYTES,
+    MAX_EVENT_BYTES,
+    EventBatch,
+    OutcomeEvent,
+)
+
+_EVENT, _BATCH, _CONTROL = EVENT_FIELD.encode(), BATCH_FIELD.encode(), CONTROL_FIELD.encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A control entry at its place in the log."""
+
+    entry: Entry
+    order: ControlEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One event that came alone."""
+
+    entry: Entry
+    event: OutcomeEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Many events in columns; `exact` is False where JSON booleans force a look at every value."""
+
+    entry: Entry
+    batch: EventBatch
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An entry that could not be read."""
+
+    entry: Entry
+    letter: DeadLetter
+
+
+Decoded = Control | Row | Batch | Refused
+
+
+def decode(entries: Iterable[Entry]) -> list[Decoded]:
+    """Every entry of the log as what it says, or as the reason why it cannot be read."""
+    return [_decode(entry) for entry in entries]
+
+
+def _decode(entry: Entry) -> Decoded:
+    fields = entry.fields
+    if (raw := fields.get(_EVENT)) is not None:
+        if len(raw) > MAX_EVENT_BYTES:
+            return _too_large(entry, raw, MAX_EVENT_BYTES)
+        return _parse(entry, raw, OutcomeEvent, lambda event: Row(entry, event))
+    if (raw := fields.get(_BATCH)) is not None:
+        if len(raw) > MAX_BATCH_BYTES:
+            return _too_large(entry, raw, MAX_BATCH_BYTES)
+        # A column [0, true] becomes integers without a word in numpy; only a slow look tells them apart.
+        exact = b"true" not in raw and b"false" not in raw
+        return _parse(entry, raw, EventBatch, lambda batch: Batch(entry, batch, exact))
+    if (raw := fields.get(_CONTROL)) is not None:
+        try:
+            return Control(entry, control_entries.validate_json(raw))
+        except ValidationError as error:
+            return Refused(entry, letter(entry, DeadLetterCode.INVALID_CONTROL, _sentence(error), raw=raw))
+    names = ", ".join(sorted(name.decode(errors="replace")[:64] for name in fields)[:8])
+    detail = f"the entry has the fields {names}; it needs one of event, batch, control"
+    return Refused(entry, letter(entry, DeadLetterCode.UNKNOWN_ENTRY, detail, raw=next(iter(fields.values()), b"")))
+
+
+def _parse(entry: Entry, raw: bytes, model: type[BaseModel], wrap: Callable[[Any], Decoded]) -> Decoded:
+    try:
+        return wrap(model.model_validate_json(raw))
+    except ValidationError as error:
+        return Refused(entry, letter(entry, _code(error), _sentence(error), raw=raw))
+    except RecursionError:
+        return Refused(entry, letter(entry, DeadLetterCode.NOT_JSON, "the JSON nests too deep", raw=raw))
+
+
+def _too_large(entry: Entry, raw: bytes, limit: int) -> Refused:
+    detail = f"the entry has {len(raw)} bytes; the limit is {limit}"
+    return Refused(entry, letter(entry, DeadLetterCode.TOO_LARGE, detail, raw=raw))
+
+
+def _code(error: ValidationError) -> DeadLetterCode:
+    problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    if problem["type"] == "json_invalid":
+        return DeadLetterCode.NOT_JSON
+    if problem["loc"][:1] == ("v",):
+        return DeadLetterCode.SCHEMA_VERSION
+    if problem["type"] == "missing":
+        return DeadLetterCode.MISSING_FIELD
+    if problem["loc"][:1] == ("metrics",) and len(problem["loc"]) > 1:
+        return DeadLetterCode.INVALID_VALUE
+    return DeadLetterCode.INVALID_FIELD
+
+
+def _sentence(error: ValidationError) -> str:
+    problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    place = ".".join(str(part)[:64] for part in problem["loc"])
+    return f"{place}: {problem['msg']}" if place else problem["msg"]
+
+
+def letter(
+    entry: Entry,
+    code: DeadLetterCode,
+    detail: str,
+    *,
+    raw: bytes | None = None,
+    row: int | None = None,
+    n: int = 1,
+    experiment_id: str | None = None,
+) -> DeadLetter:
+    """A dead letter for `entry`, with as much of its text as is kept."""
+    if raw is None:
+        raw = next(iter(entry.fields.values()), b"")
+    return DeadLetter(
+        code=code,
+        detail=detail[:500],
+        source=entry.id,
+        row=row,
+        n=n,
+        experiment_id=experiment_id,
+        raw=raw[:MAX_RAW_BYTES].decode(errors="replace"),
+    )

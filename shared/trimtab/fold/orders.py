@@ -1,0 +1,77 @@
+"""What control entries do to the state: each order is carried out at its place in the log, once and for all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trimtab.fold.decode import Control, letter
+from trimtab.fold.state import Cell, ExperimentState
+from trimtab.schema.control import Compaction, Define, EpochStart, StatusChange
+from trimtab.schema.dead_letter import DeadLetter, DeadLetterCode
+from trimtab.schema.experiment import Status
+
+if TYPE_CHECKING:
+    from trimtab.fold.survey import Survey
+
+OPEN = frozenset({Status.RUNNING, Status.HELD})
+"""States in which outcomes are counted."""
+
+
+def carry_out(found: Survey, item: Control) -> DeadLetter | None:
+    """Apply one control entry; a letter where it speaks of an experiment that the log does not know."""
+    match item.order:
+        case Define() as order:
+            _define(found, order)
+            return None
+        case EpochStart() | StatusChange() | Compaction() as order:
+            owner = found.own(order.experiment_id)
+            if owner is None:
+                detail = f"no experiment {order.experiment_id!r} is defined before this entry"
+                return letter(item.entry, DeadLetterCode.UNKNOWN_EXPERIMENT, detail)
+            found.redefined.add(order.experiment_id)
+            _change(found, owner, order)
+    return None
+
+
+def _define(found: Survey, order: Define) -> None:
+    experiment = order.experiment
+    owner = found.own(experiment.id)
+    found.redefined.add(experiment.id)
+    if owner is None:
+        found.touched.add(experiment.id)
+        found.state.experiments[experiment.id] = ExperimentState(definition=experiment)
+        return
+    if owner.epoch_in_force is not None:
+        for variant in set(experiment.variant_ids) - set(owner.definition.variant_ids):
+            owner.entered[variant] = owner.epoch_in_force
+    owner.definition = experiment
+
+
+def _change(found: Survey, owner: ExperimentState, order: EpochStart | StatusChange | Compaction) -> None:
+    match order:
+        case EpochStart():
+            owner.epochs[order.epoch] = order.at
+        case StatusChange():
+            owner.status = order.status
+            if order.status not in OPEN:
+                found.closed.add(order.experiment_id)
+        case Compaction():
+            _compact(owner, order.into)
+            found.regrouped.add(order.experiment_id)
+
+
+def _compact(owner: ExperimentState, into: dict[int, int]) -> None:
+    """Merge epochs: their cells, their trials, and the way of whatever still arrives for them."""
+    moves = {old: new for old, new in into.items() if old in owner.epochs and new in owner.epochs and new not in into}
+    owner.merged = {old: moves.get(new, new) for old, new in owner.merged.items()} | moves
+    for (epoch, variant, metric), cell in list(owner.cells.items()):
+        if epoch in moves:
+            del owner.cells[epoch, variant, metric]
+            target = (moves[epoch], variant, metric)
+            owner.cells[target] = owner.cells.get(target, Cell()) + cell
+    for (epoch, variant), n in list(owner.trials.items()):
+        if epoch in moves:
+            del owner.trials[epoch, variant]
+            owner.trials[moves[epoch], variant] = owner.trials.get((moves[epoch], variant), 0) + n
+    for old in moves:
+        del owner.epochs[old]

@@ -1,0 +1,221 @@
+"""The end of the fold: duplicates out, sums in, everything that changed in one `Commit`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from trimtab.fold.accept import Accepted
+from trimtab.fold.aggregate import exact_cells
+from trimtab.fold.commit import Commit, IdArray
+from trimtab.fold.dedupe import (
+    HOUR,
+    Integers,
+    Mask,
+    Scope,
+    all_buckets,
+    expires_at,
+    hour_scope,
+    import_scope,
+    marks_of,
+    unit_scope,
+)
+from trimtab.fold.state import Cell, ExperimentState, PartitionState, cell_field, cell_value, counter_field, trial_field
+from trimtab.fold.survey import HORIZON, Survey
+
+
+@dataclass(slots=True)
+class Questions:
+    """The marks that the surveyed events ask for, and the look-ups that answer them."""
+
+    events: dict[str, list[Scope]] = field(default_factory=dict)  # per experiment
+    units: dict[str, Scope] = field(default_factory=dict)
+
+    def lookups(self) -> dict[str, IdArray]:
+        """Which marks to look for in which sets."""
+        scopes = [scope for scopes in self.events.values() for scope in scopes] + list(self.units.values())
+        return {name: marks for scope in scopes for name, marks in scope.lookups().items()}
+
+
+def ask(found: Survey) -> Questions:
+    """What must be known of earlier events before the surveyed ones can be counted."""
+    questions, counts = Questions(), found.start.scopes
+    for name, tables in found.accepted.items():
+        first_rows = np.cumsum([0, *(table.n for table in tables)]).tolist()
+        scopes = [
+            scope
+            for start, table in zip(first_rows[:-1], tables, strict=True)
+            if table.event_ids is not None
+            for scope in _event_scopes(name, table, start, counts)
+        ]
+        if scopes:
+            questions.events[name] = _join(scopes)
+        if tables[0].unit_ids is not None:
+            units = marks_of(unit for table in tables for unit in table.unit_ids or ())
+            scope = unit_scope(name)
+            questions.units[name] = Scope(scope, counts.get(scope, 0), np.arange(len(units)), units)
+    return questions
+
+
+def _event_scopes(name: str, table: Accepted, start: int, counts: Mapping[str, int]) -> list[Scope]:
+    ids = table.event_ids or []
+    rows = np.array([row for row, event_id in enumerate(ids) if event_id is not None], dtype=np.int64)
+    marks = marks_of(event_id for event_id in ids if event_id is not None)
+    if table.imported:
+        scope = import_scope(name)
+        return [Scope(scope, counts.get(scope, 0), rows + start, marks)]
+    hours = table.occurred_at[rows] // HOUR
+    scopes = []
+    for hour in np.unique(hours).tolist():
+        scope, inside = hour_scope(name, hour), hours == hour
+        scopes.append(Scope(scope, counts.get(scope, 0), rows[inside] + start, marks[inside]))
+    return scopes
+
+
+def _join(scopes: list[Scope]) -> list[Scope]:
+    """Scopes of one name as one, in log order."""
+    groups: dict[str, list[Scope]] = {}
+    for scope in scopes:
+        groups.setdefault(scope.name, []).append(scope)
+    return [
+        Scope(name, group[0].count, np.concatenate([s.rows for s in group]), np.concatenate([s.marks for s in group]))
+        for name, group in groups.items()
+    ]
+
+
+def settle(found: Survey, questions: Questions, seen: Mapping[str, Mask]) -> Commit:
+    """Count what is new, and gather all that changed; `found.state` is then the state after the commit."""
+    state = found.state
+    commit = Commit(expected=found.start.cursor, partition={}, dead=found.letters)
+    for name, tables in found.accepted.items():
+        owner = state.experiments[name]
+        assert owner is not None, "the survey accepts events of defined experiments only"
+        fresh = _fresh_rows(name, sum(table.n for table in tables), questions, seen, state, commit)
+        _count(owner, state, tables, fresh, commit.experiments.setdefault(name, {}))
+    _write_heads(found, commit)
+    _forget(found, commit)
+    commit.producers = {name: str(state.producers[name]) for name in found.numbered if name in state.producers}
+    commit.partition = state.cur_fields()
+    return commit
+
+
+def _fresh_rows(
+    name: str, n: int, questions: Questions, seen: Mapping[str, Mask], state: PartitionState, commit: Commit
+) -> Mask | None:
+    """The rows that were not counted before, None for all; their marks go into the commit."""
+    fresh: Mask | None = None
+    if name in questions.events:
+        fresh = np.ones(n, dtype=np.bool_)
+        for scope in questions.events[name]:
+            rows, marks = scope.first_seen(seen)
+            fresh[scope.rows] = False
+            fresh[rows] = True
+            _mark(scope, marks, state, commit)
+    if name in questions.units:
+        scope = questions.units[name]
+        rows, marks = scope.first_seen(seen, among=fresh)
+        fresh = np.zeros(n, dtype=np.bool_)
+        fresh[rows] = True
+        _mark(scope, marks, state, commit)
+    return fresh
+
+
+def _mark(scope: Scope, marks: IdArray, state: PartitionState, commit: Commit) -> None:
+    if len(marks):
+        commit.marks.update(scope.place(marks))
+        state.scopes[scope.name] = scope.count + len(marks)
+        commit.scopes[scope.name] = str(state.scopes[scope.name])
+
+
+def _count(
+    owner: ExperimentState, state: PartitionState, tables: list[Accepted], fresh: Mask | None, changed: dict[str, str]
+) -> None:
+    """Add the fresh rows of each table to the experiment's cells, trials and counters."""
+    before = owner.counters.copy()
+    start = 0
+    for table in tables:
+        rows = None if fresh is None else fresh[start : start + table.n]
+        start += table.n
+        counted = table.n if rows is None else int(rows.sum())
+        owner.counters["folded"] += counted
+        owner.counters["duplicates"] += table.n - counted
+        state.counters["folded"] += counted
+        state.counters["duplicates"] += table.n - counted
+        if counted:
+            _add_trials(owner, table, rows, changed)
+            _add_values(owner, table, rows, changed)
+            unstamped = counted if table.unstamped is True else _how_many(table.unstamped, rows)
+            owner.counters["unstamped"] += unstamped
+    changed.update({counter_field(k): str(n) for k, n in owner.counters.items() if n != before[k]})
+
+
+def _add_trials(owner: ExperimentState, table: Accepted, rows: Mask | None, changed: dict[str, str]) -> None:
+    counts = np.bincount(_rows_of(table.cell, rows), minlength=len(table.cells)).tolist()
+    for key, n in zip(table.cells, counts, strict=True):
+        if n:
+            owner.trials[key] = owner.trials.get(key, 0) + n
+            changed[trial_field(*key)] = str(owner.trials[key])
+
+
+def _add_values(owner: ExperimentState, table: Accepted, rows: Mask | None, changed: dict[str, str]) -> None:
+    for metric, values in table.values.items():
+        given = table.present[metric]
+        chosen = given if rows is None else rows if given is None else rows & given
+        cell, column = _rows_of(table.cell, chosen), _rows_of(values, chosen)
+        if metric in table.clipped:
+            owner.counters[f"clipped:{metric}"] += _how_many(table.clipped[metric], chosen)
+        if not len(column):
+            continue
+        for (epoch, variant), sums in zip(table.cells, exact_cells(cell, column, len(table.cells)), strict=True):
+            if sums.n:
+                key = (epoch, variant, metric)
+                owner.cells[key] = owner.cells.get(key, Cell()) + sums
+                changed[cell_field(*key)] = cell_value(owner.cells[key])
+
+
+def _rows_of(column: Integers, rows: Mask | None) -> Integers:
+    return column if rows is None else column[rows]
+
+
+def _how_many(flags: Mask | bool, rows: Mask | None) -> int:
+    if isinstance(flags, bool):
+        return 0
+    return int(np.sum(flags if rows is None else flags & rows))
+
+
+def _write_heads(found: Survey, commit: Commit) -> None:
+    """Definitions, statuses and epochs that control entries changed; all fields where cells were compacted."""
+    for name in found.touched:
+        owner, before = found.state.experiments[name], found.start.experiments.get(name)
+        assert owner is not None, "only defined experiments are touched"
+        fields = commit.experiments.setdefault(name, {})
+        if name in found.regrouped:
+            fields.update(owner.fields())
+            commit.removed[name] = sorted(set(before.fields() if before else ()) - set(fields))
+        elif name in found.redefined:
+            fields.update(owner.head_fields())
+        known = before.counters if before else Counter[str]()
+        fields.update({counter_field(k): str(n) for k, n in owner.counters.items() if n != known[k]})
+
+
+def _forget(found: Survey, commit: Commit) -> None:
+    """Drop what the log's clock has passed: producers, and marks that no event can reach any more."""
+    state = found.state
+    commit.forgotten = sorted(p for p, known in state.producers.items() if 0 < known.forget_at < state.clock)
+    for producer in commit.forgotten:
+        del state.producers[producer]
+    for scope in sorted(scope for scope in state.scopes if _is_over(scope, state.clock, found.closed)):
+        commit.expired_scopes.append(scope)
+        commit.expired_buckets += all_buckets(scope, state.scopes.pop(scope))
+        commit.scopes.pop(scope, None)
+    over = set(commit.expired_buckets)
+    if over:
+        commit.marks = {name: marks for name, marks in commit.marks.items() if name not in over}
+
+
+def _is_over(scope: str, clock: int, closed: set[str]) -> bool:
+    end = expires_at(scope, HORIZON)
+    return scope.rpartition(":")[0] in closed or (end is not None and end < clock)

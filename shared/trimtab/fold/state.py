@@ -1,0 +1,190 @@
+"""The state that the fold keeps of a partition, and its form as hash fields: decimal strings, exact."""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, Self
+
+from trimtab.errors import CorruptState
+from trimtab.fold.commit import LOG_START, Cursor
+from trimtab.schema.experiment import Experiment, Status
+
+
+class Cell(NamedTuple):
+    """Sums of one metric in one epoch × variant: Python integers of round-half-even(x·scale), never floats."""
+
+    n: int = 0
+    total: int = 0
+    total_sq: int = 0
+
+    def __add__(self, other: object) -> Cell:
+        if not isinstance(other, Cell):
+            return NotImplemented
+        return Cell(self.n + other.n, self.total + other.total, self.total_sq + other.total_sq)
+
+
+CellKey = tuple[int, str, str]  # epoch, variant, metric
+TrialKey = tuple[int, str]  # epoch, variant
+
+
+@dataclass(slots=True)
+class ExperimentState:
+    """What the log has said of one experiment so far."""
+
+    definition: Experiment
+    status: Status = Status.DRAFT
+    epochs: dict[int, int] = field(default_factory=dict)  # epoch → when it started, in the order they came
+    merged: dict[int, int] = field(default_factory=dict)  # compacted epoch → the epoch that took its cells
+    entered: dict[str, int] = field(default_factory=dict)  # variant → the epoch in force when it was added
+    cells: dict[CellKey, Cell] = field(default_factory=dict)
+    trials: dict[TrialKey, int] = field(default_factory=dict)
+    counters: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def epoch_in_force(self) -> int | None:
+        return next(reversed(self.epochs), None)
+
+    def settled_epoch(self, epoch: int) -> int | None:
+        """The epoch whose cells take events of `epoch`; None where the log never announced it."""
+        return epoch if epoch in self.epochs else self.merged.get(epoch)
+
+    def epoch_at(self, instant: int) -> int | None:
+        """The epoch in force at `instant` milliseconds; None before the first."""
+        place = bisect_right(list(self.epochs.values()), instant)
+        return list(self.epochs)[place - 1] if place else None
+
+    def copy(self) -> Self:
+        """A copy that can be changed without touching this one."""
+        return replace(
+            self,
+            epochs=dict(self.epochs),
+            merged=dict(self.merged),
+            entered=dict(self.entered),
+            cells=dict(self.cells),
+            trials=dict(self.trials),
+            counters=Counter(self.counters),
+        )
+
+    def fields(self) -> dict[str, str]:
+        """All of it as hash fields."""
+        return {
+            **self.head_fields(),
+            **{cell_field(*key): cell_value(cell) for key, cell in self.cells.items()},
+            **{trial_field(*key): str(n) for key, n in self.trials.items()},
+            **{counter_field(name): str(n) for name, n in self.counters.items()},
+        }
+
+    def head_fields(self) -> dict[str, str]:
+        """What control entries change: definition, status and epochs."""
+        return {
+            "definition": self.definition.model_dump_json(),
+            "status": self.status.value,
+            "epochs": json.dumps(list(self.epochs.items())),
+            "merged": json.dumps(list(self.merged.items())),
+            "entered": json.dumps(self.entered),
+        }
+
+    @classmethod
+    def parse(cls, experiment_id: str, fields: Mapping[str, str]) -> Self:
+        """The state from its hash fields.
+
+        Raises:
+            CorruptState: a field is missing or is not what the fold writes.
+        """
+        try:
+            state = cls(
+                definition=Experiment.model_validate_json(fields["definition"]),
+                status=Status(fields["status"]),
+                epochs=dict(json.loads(fields["epochs"])),
+                merged=dict(json.loads(fields["merged"])),
+                entered=json.loads(fields["entered"]),
+            )
+            for name, value in fields.items():
+                state._read(name, value)
+        except (KeyError, ValueError, TypeError) as error:
+            raise CorruptState(
+                f"The statistics of experiment {experiment_id!r} are not what the fold writes ({error}); "
+                f"run: trimtab rebuild {experiment_id}"
+            ) from error
+        return state
+
+    def _read(self, name: str, value: str) -> None:
+        match name.split(":"):
+            case ["cell", epoch, variant, metric]:
+                n, total, total_sq = value.split(" ")
+                self.cells[int(epoch), variant, metric] = Cell(int(n), int(total), int(total_sq))
+            case ["trials", epoch, variant]:
+                self.trials[int(epoch), variant] = int(value)
+            case ["count", *rest]:
+                self.counters[":".join(rest)] = int(value)
+
+
+def cell_field(epoch: int, variant: str, metric: str) -> str:
+    return f"cell:{epoch}:{variant}:{metric}"
+
+
+def cell_value(cell: Cell) -> str:
+    return f"{cell.n} {cell.total} {cell.total_sq}"
+
+
+def trial_field(epoch: int, variant: str) -> str:
+    return f"trials:{epoch}:{variant}"
+
+
+def counter_field(name: str) -> str:
+    return f"count:{name}"
+
+
+class Producer(NamedTuple):
+    """What the fold remembers of one publisher: its last sequence, and the log's clock when it came.
+
+    `forget_at` is 0 for producers that are never forgotten: an import may be started again after any time.
+    """
+
+    sequence: int
+    forget_at: int
+
+    def __str__(self) -> str:
+        return f"{self.sequence} {self.forget_at}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        sequence, forget_at = text.split(" ")
+        return cls(int(sequence), int(forget_at))
+
+
+@dataclass(slots=True)
+class PartitionState:
+    """What the fold knows of one partition at `cursor`; `experiments` holds those loaded so far (None: not defined)."""
+
+    cursor: Cursor = field(default_factory=Cursor)
+    clock: int = 0
+    counters: Counter[str] = field(default_factory=Counter)
+    experiments: dict[str, ExperimentState | None] = field(default_factory=dict)
+    producers: dict[str, Producer] = field(default_factory=dict)
+    scopes: dict[str, int] = field(default_factory=dict)  # dedupe scope → how many marks it has
+
+    def defined(self) -> Iterator[tuple[str, ExperimentState]]:
+        return ((name, state) for name, state in self.experiments.items() if state is not None)
+
+    def cur_fields(self) -> dict[str, str]:
+        """The `cur` hash but for `run`, which a store sets when it creates the partition."""
+        counters = {counter_field(name): str(n) for name, n in self.counters.items()}
+        return {"id": self.cursor.id, "clock": str(self.clock), **counters}
+
+    @classmethod
+    def parse(cls, cur: Mapping[str, str], producers: Mapping[str, str], scopes: Mapping[str, str]) -> Self:
+        """The state from the `cur`, `producers` and `seen` hashes; experiments are loaded when they are needed."""
+        prefix = counter_field("")
+        counts = {name.removeprefix(prefix): int(n) for name, n in cur.items() if name.startswith(prefix)}
+        return cls(
+            cursor=Cursor(cur.get("run", ""), cur.get("id", LOG_START)),
+            clock=int(cur.get("clock", 0)),
+            counters=Counter(counts),
+            producers={name: Producer.parse(text) for name, text in producers.items()},
+            scopes={scope: int(n) for scope, n in scopes.items()},
+        )

@@ -1,0 +1,200 @@
+"""Each event at its place of the log: under the definition, status, epoch and clock in force there, or refused.
+
+Nothing here depends on dedupe marks, so one look-up of all marks can follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from trimtab.fold.accept import Accepted, accept
+from trimtab.fold.commit import Entry
+from trimtab.fold.decode import Batch, Control, Decoded, Refused, Row, letter
+from trimtab.fold.orders import carry_out
+from trimtab.fold.state import ExperimentState, PartitionState, Producer
+from trimtab.fold.table import Table, table_of_batch, table_of_rows
+from trimtab.schema.control import Compaction, Define, EpochStart, StatusChange
+from trimtab.schema.dead_letter import DeadLetter, DeadLetterCode
+
+DAY = 86_400_000
+HORIZON = 2 * DAY
+"""Milliseconds for which duplicates are recognised and after which an event is too late: one figure, no gap."""
+
+FUTURE_TOLERANCE = 5 * 60_000
+"""How far a producer's clock may run ahead of the log's."""
+
+CLOCK_STEP = 2 * DAY
+"""The furthest one entry's id may move the log's clock. Anyone who may write can forge an id; only a control entry,
+which carries its own instant, moves the clock further."""
+
+
+@dataclass(slots=True)
+class Survey:
+    """What the entries come to before duplicates are known: the state moved on, events accepted, the rest refused."""
+
+    state: PartitionState
+    start: PartitionState
+    accepted: dict[str, list[Accepted]] = field(default_factory=dict)
+    letters: list[DeadLetter] = field(default_factory=list)
+    touched: set[str] = field(default_factory=set)  # experiments whose state is already a copy
+    redefined: set[str] = field(default_factory=set)  # experiments whose head changed
+    regrouped: set[str] = field(default_factory=set)  # experiments whose cells were compacted
+    closed: set[str] = field(default_factory=set)  # experiments that take no more outcomes
+    numbered: set[str] = field(default_factory=set)  # producers whose sequence moved
+
+    def experiment(self, experiment_id: str) -> ExperimentState | None:
+        return self.state.experiments.get(experiment_id)
+
+    def own(self, experiment_id: str) -> ExperimentState | None:
+        """The experiment's state, as a copy that this survey may change."""
+        current = self.experiment(experiment_id)
+        if current is not None and experiment_id not in self.touched:
+            self.touched.add(experiment_id)
+            current = self.state.experiments[experiment_id] = current.copy()
+        return current
+
+
+def mentioned(decoded: Iterable[Decoded]) -> set[str]:
+    """Ids of all experiments that the entries speak of: their states must be loaded before `survey`."""
+    names = set()
+    for item in decoded:
+        match item:
+            case Row(event=spoken) | Batch(batch=spoken):
+                names.add(spoken.experiment_id)
+            case Control(order=Define(experiment=experiment)):
+                names.add(experiment.id)
+            case Control(order=EpochStart() | StatusChange() | Compaction() as order):
+                names.add(order.experiment_id)
+    return names
+
+
+def survey(start: PartitionState, decoded: list[Decoded]) -> Survey:
+    """Walk the entries in order; `start` is left as it is, the survey holds the state after them."""
+    moved = replace(
+        start,
+        counters=start.counters.copy(),
+        experiments=dict(start.experiments),
+        producers=dict(start.producers),
+        scopes=dict(start.scopes),
+    )
+    walk = _Walk(Survey(state=moved, start=start))
+    for item in decoded:
+        walk.step(item)
+    walk.flush()
+    return walk.found
+
+
+class _Walk:
+    """The walk over the log; rows are gathered until something of their experiment's state may change."""
+
+    def __init__(self, found: Survey) -> None:
+        self.found = found
+        self.rows: dict[tuple[str, str], tuple[list[Row], list[int]]] = {}
+
+    def step(self, item: Decoded) -> None:
+        state = self.found.state
+        _advance_clock(state, item)
+        state.counters["entries"] += 1
+        state.counters["bytes"] += sum(map(len, item.entry.fields.values()))
+        state.cursor = replace(state.cursor, id=item.entry.id)
+        match item:
+            case Row(event=event):
+                rows, clocks = self.rows.setdefault((event.experiment_id, event.origin), ([], []))
+                rows.append(item)
+                clocks.append(state.clock)
+            case Batch():
+                self.flush()
+                if self._in_sequence(item):
+                    self._accept(table_of_batch(item, state.clock))
+            case Control():
+                self.flush()
+                refusal = carry_out(self.found, item)
+                if refusal is not None:
+                    self._refuse(refusal)
+            case Refused():
+                self._refuse(item.letter)
+
+    def flush(self) -> None:
+        """Turn the gathered rows into tables; order within an experiment is the log's."""
+        for rows, clocks in self.rows.values():
+            self._accept(table_of_rows(rows, clocks))
+        self.rows.clear()
+
+    def _accept(self, table: Table) -> None:
+        owner = self.found.own(table.experiment_id)
+        if owner is None:
+            detail = f"no experiment {table.experiment_id!r} is defined in this partition's log"
+            for entry, n in _events_per_entry(table):
+                self._refuse(
+                    letter(entry, DeadLetterCode.UNKNOWN_EXPERIMENT, detail, n=n, experiment_id=table.experiment_id)
+                )
+            return
+        accepted, letters = accept(table, owner, horizon=HORIZON, tolerance=FUTURE_TOLERANCE)
+        self.found.accepted.setdefault(table.experiment_id, []).append(accepted)
+        for refusal in letters:
+            self._refuse(refusal)
+
+    def _refuse(self, refusal: DeadLetter) -> None:
+        found = self.found
+        found.letters.append(refusal)
+        found.state.counters["dead"] += refusal.n
+        owner = found.own(refusal.experiment_id) if refusal.experiment_id else None
+        counters = found.state.counters if owner is None else owner.counters
+        counters[f"dead:{refusal.code}"] += refusal.n
+
+    def _in_sequence(self, item: Batch) -> bool:
+        """Whether this batch is its producer's next; one seen before is dropped, one out of turn is refused."""
+        batch, state = item.batch, self.found.state
+        if batch.producer is None or batch.sequence is None:
+            return self._in_time(item)
+        known = state.producers.get(batch.producer)
+        last = known.sequence if known else 0
+        if batch.sequence <= last:
+            state.counters["duplicates"] += batch.n
+            state.counters["duplicate_batches"] += 1
+            return False
+        if not self._in_time(item):
+            return False
+        if batch.sequence != last + 1:
+            self._refuse_batch(
+                item,
+                DeadLetterCode.SEQUENCE_GAP,
+                f"producer {batch.producer} sent batch {batch.sequence} after {last}; those between are missing",
+            )
+            return False
+        # An import may be repeated after years, a publisher repeats itself only while its process lives.
+        forget_at = 0 if batch.origin == "import" else state.clock + HORIZON + FUTURE_TOLERANCE
+        state.producers[batch.producer] = Producer(batch.sequence, forget_at)
+        self.found.numbered.add(batch.producer)
+        return True
+
+    def _in_time(self, item: Batch) -> bool:
+        """Whether the batch was sealed within the horizon: older ones may be of producers that were forgotten."""
+        batch, clock = item.batch, self.found.state.clock
+        if batch.origin == "import" or clock - HORIZON <= batch.sent_at <= clock + FUTURE_TOLERANCE:
+            return True
+        late = batch.sent_at < clock
+        code = DeadLetterCode.TOO_LATE if late else DeadLetterCode.FUTURE
+        ahead = abs(batch.sent_at - clock) / 1000
+        self._refuse_batch(item, code, f"sent_at is {ahead:.0f} s {'behind' if late else 'ahead of'} the log's clock")
+        return False
+
+    def _refuse_batch(self, item: Batch, code: DeadLetterCode, detail: str) -> None:
+        known = item.batch.experiment_id if self.found.experiment(item.batch.experiment_id) else None
+        self._refuse(letter(item.entry, code, detail, n=item.batch.n, experiment_id=known))
+
+
+def _advance_clock(state: PartitionState, item: Decoded) -> None:
+    """The log's clock is the running maximum of plausible entry times, and of what control entries say."""
+    instant = item.order.at if isinstance(item, Control) else item.entry.milliseconds
+    if isinstance(item, Control) or instant <= state.clock + CLOCK_STEP:
+        state.clock = max(state.clock, instant)
+    else:
+        state.counters["implausible_ids"] += 1
+
+
+def _events_per_entry(table: Table) -> Iterable[tuple[Entry, int]]:
+    return [(table.entries[0], table.n)] if len(table.entries) == 1 else [(entry, 1) for entry in table.entries]
+
+

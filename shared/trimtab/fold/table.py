@@ -1,0 +1,145 @@
+"""Columns of events: rows and batches become the same `Table`, so that one path counts both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trimtab.fold.commit import Entry
+from trimtab.fold.decode import Batch, Row
+
+Integers = NDArray[np.int64]
+Numbers = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+_LARGEST = 2**53  # up to here a float64 holds every integer
+
+
+@dataclass(slots=True)
+class Table:
+    """Events of one experiment and origin in log order, as columns of `n` values.
+
+    Absent numbers are NaN, absent times 0.
+
+    `entries` and `clock` (the log's clock, in milliseconds) have one value for a batch, one per row for rows; `epoch`
+    has one or `n`. `faulty_values` marks rows with a metric that is no finite number, `faulty_fields` rows with
+    another column that is not what it must be.
+    """
+
+    experiment_id: str
+    entries: list[Entry]
+    clock: Integers
+    variants: list[str]
+    variant: Integers  # places in `variants`, unchecked
+    metrics: dict[str, Numbers]
+    occurred_at: Integers
+    epoch: Integers
+    exposed_at: Integers | None
+    unit_ids: list[Any] | None
+    event_ids: list[Any] | None
+    imported: bool
+    faulty_values: Mask | None = None
+    faulty_fields: Mask | None = None
+
+    @property
+    def n(self) -> int:
+        return len(self.variant)
+
+    def entry(self, row: int) -> Entry:
+        return self.entries[0] if len(self.entries) == 1 else self.entries[row]
+
+
+def table_of_batch(decoded: Batch, clock: int) -> Table:
+    """A batch as a table; `clock` is the log's clock at its entry."""
+    batch, exact = decoded.batch, decoded.exact
+    values = {name: _numbers(column, exact) for name, column in batch.metrics.items()}
+    variant, bad_variant = _integers(batch.variant, exact)
+    offsets, bad_offset = _integers(batch.offsets, exact) if batch.offsets is not None else (None, None)
+    exposed, bad_exposed = None, None
+    if batch.exposed_at is not None:
+        exposed, bad_exposed = _integers([at or 0 for at in batch.exposed_at], exact)
+    return Table(
+        experiment_id=batch.experiment_id,
+        entries=[decoded.entry],
+        clock=np.array([clock]),
+        variants=batch.variants,
+        variant=variant,
+        metrics={name: numbers for name, (numbers, _) in values.items()},
+        occurred_at=np.full(batch.n, batch.base) if offsets is None else batch.base + offsets,
+        epoch=np.array([batch.epoch or 0]),
+        exposed_at=exposed,
+        unit_ids=batch.unit_id,
+        event_ids=batch.event_id,
+        imported=batch.origin == "import",
+        faulty_values=_any_of(*(fault for _, fault in values.values())),
+        faulty_fields=_any_of(bad_variant, bad_offset, bad_exposed),
+    )
+
+
+def table_of_rows(rows: list[Row], clocks: list[int]) -> Table:
+    """Rows of one experiment and origin as a table; `clocks` is the log's clock at each."""
+    events = [row.event for row in rows]
+    variants = list(dict.fromkeys(event.variant for event in events))
+    place = {variant: index for index, variant in enumerate(variants)}
+    names = dict.fromkeys(name for event in events for name in event.metrics)
+    return Table(
+        experiment_id=events[0].experiment_id,
+        entries=[row.entry for row in rows],
+        clock=np.array(clocks),
+        variants=variants,
+        variant=np.array([place[event.variant] for event in events]),
+        metrics={name: np.array([event.metrics.get(name, np.nan) for event in events]) for name in names},
+        occurred_at=np.array([event.occurred_at for event in events]),
+        epoch=np.array([event.epoch or 0 for event in events]),
+        exposed_at=np.array([event.exposed_at or 0 for event in events]),
+        unit_ids=[event.unit_id for event in events],
+        event_ids=[event.event_id for event in events],
+        imported=events[0].origin == "import",
+    )
+
+
+def _numbers(values: list[Any], exact: bool) -> tuple[Numbers, Mask | None]:
+    """A JSON column as floats with NaN for null, and a mask of what is no finite number."""
+    if exact and (column := _as_array(values, "iuf")) is not None:
+        numbers = column.astype(np.float64)
+        finite = np.isfinite(numbers)
+        return numbers, None if finite.all() else ~finite
+    fault = np.array([value is not None and not _is_finite(value) for value in values])
+    clean = [np.nan if value is None or bad else _clamp(value) for value, bad in zip(values, fault, strict=True)]
+    numbers = np.array(clean, dtype=np.float64)
+    return numbers, fault if fault.any() else None
+
+
+def _integers(values: list[Any], exact: bool) -> tuple[Integers, Mask | None]:
+    """A JSON column as integers with 0 in place of whatever is none, and a mask of those."""
+    if exact and (column := _as_array(values, "i")) is not None:
+        fault = np.abs(column) > _LARGEST
+        return (column, None) if not fault.any() else (np.where(fault, 0, column), fault)
+    fault = np.array([type(value) is not int or abs(value) > _LARGEST for value in values])
+    return np.array([0 if bad else value for value, bad in zip(values, fault, strict=True)]), fault
+
+
+def _as_array(values: list[Any], kinds: str) -> NDArray[Any] | None:
+    """`values` as a one-dimensional array, if they all are plain numbers of one of numpy's `kinds`."""
+    try:
+        column = np.array(values)
+    except (ValueError, OverflowError):  # ragged lists
+        return None
+    return column if column.ndim == 1 and column.dtype.kind in kinds else None
+
+
+def _is_finite(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < float("inf")
+
+
+def _clamp(value: float) -> float:
+    """A number a float64 can hold; what is cut off here is far outside every metric's range and refused there."""
+    return float(max(-1e300, min(1e300, value)))
+
+
+def _any_of(*faults: Mask | None) -> Mask | None:
+    found = [fault for fault in faults if fault is not None]
+    return np.logical_or.reduce(found) if found else None

@@ -1,0 +1,172 @@
+"""What the services need from the outside: interfaces that Redis and the in-memory twin both serve.
+
+One conformance suite holds both to these words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from trimtab.schema.allocation import Allocation
+from trimtab.schema.dead_letter import DeadLetter
+from trimtab.schema.decision import LedgerEntry
+from trimtab.schema.experiment import Experiment, Status
+
+if TYPE_CHECKING:
+    from trimtab.fold import Commit, Entry, ExperimentState, PartitionState
+    from trimtab.fold.commit import IdArray
+    from trimtab.fold.dedupe import Mask
+
+
+@dataclass(frozen=True, slots=True)
+class LogEnds:
+    """The two ends of a partition's log; ids are `0-0` where there is none."""
+
+    length: int
+    first_id: str
+    last_id: str
+    deleted_id: str  # the newest entry that was ever removed
+    entries_added: int
+
+
+class EventLog(Protocol):
+    """The writing end of one partition's log."""
+
+    partition: int
+
+    def now(self) -> int:
+        """The data server's clock in milliseconds: one clock for every process."""
+
+    def append(self, field: str, payload: bytes) -> str:
+        """Add one entry; returns its id."""
+
+    def announce(self, experiment_id: str, epoch: int, payload: bytes) -> bool:
+        """Add an epoch's control entry, unless this or a later epoch was announced before; False says so."""
+
+    def announced(self, experiment_id: str) -> int:
+        """The last epoch announced for the experiment; 0 before the first."""
+
+
+class PartitionStore(EventLog, Protocol):
+    """One partition: its log and the state folded from it."""
+
+    def read(self, after: str, count: int, block_ms: int | None = None) -> list[Entry]:
+        """Up to `count` entries after the id `after`; waits up to `block_ms` for the first."""
+
+    def ends(self) -> LogEnds:
+        """Both ends of the log."""
+
+    def trim(self, before: str) -> int:
+        """Remove entries older than the id `before`; returns how many."""
+
+    def load(self) -> PartitionState:
+        """The state without its experiments; creates an empty one, with a fresh `run`, where there is none."""
+
+    def load_experiments(self, names: Iterable[str]) -> dict[str, ExperimentState | None]:
+        """The state of each named experiment; None where the fold knows none."""
+
+    def experiments(self) -> list[str]:
+        """Ids of all experiments the fold knows, sorted."""
+
+    def seen(self, lookups: Mapping[str, IdArray]) -> dict[str, Mask]:
+        """For each set of marks asked for, which of the marks it holds."""
+
+    def commit(self, commit: Commit) -> bool:
+        """Apply all of `commit`, or nothing and return False if the cursor has moved."""
+
+    def dead_letters(self, count: int) -> list[DeadLetter]:
+        """The newest dead letters, newest first."""
+
+    def space(self, name: str) -> PartitionStore:
+        """The same partition with its state kept elsewhere: `snapshot` or `rebuild`; `` is the live one."""
+
+    def copy_from(self, source: PartitionStore) -> bool:
+        """Replace this space's state by that of `source`, atomically; False if it moved meanwhile."""
+
+    def clear(self) -> None:
+        """Remove this space's state."""
+
+    def dump(self) -> dict[str, object]:
+        """All of the state in one comparable form, without `run`."""
+
+    def take_lease(self, holder: str, seconds: float) -> bool:
+        """Take or renew the drain's lease; an economy, never a safety."""
+
+    def leave_lease(self, holder: str) -> None:
+        """Give the lease back, if `holder` still has it."""
+
+    def report_drain(self) -> None:
+        """Note that a drain is alive now."""
+
+    def drained_at(self) -> int | None:
+        """When a drain last reported, in milliseconds of the server's clock; None: never."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The public side of one experiment as it stands."""
+
+    experiment: Experiment
+    status: Status
+    revision: int = 0
+    incarnation: str = ""
+    allocation: Allocation | None = None
+    decision_id: int = 0  # number of the last ledger entry
+    repeats: int = 0  # how often that entry was repeated
+    changed_at: int | None = None  # when a decision last changed weights
+    halted: tuple[str, ...] = ()
+    paused: str = ""  # why a person holds the weights
+
+    @property
+    def parts(self) -> dict[str, int]:
+        return dict(self.allocation.weights) if self.allocation else {}
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """One write of the public side, valid only while the revision is `expected_revision`."""
+
+    experiment: Experiment
+    status: Status
+    expected_revision: int
+    allocation: Allocation | None
+    entry: LedgerEntry | None = None
+    repeats: int = 0
+    changed_at: int | None = None
+    halted: tuple[str, ...] = ()
+    paused: str = ""
+    replaces: tuple[int, int] | None = field(default=None)  # (number, repeats) of the entry that `entry` continues
+
+
+class PublicationStore(Protocol):
+    """Definitions, allocations and ledgers."""
+
+    def create_log(self, partitions: int) -> int:
+        """Fix the number of partitions, unless it is fixed; returns the number in force."""
+
+    def partitions(self) -> int | None:
+        """How many partitions the log has; None before it is created."""
+
+    def experiments(self) -> list[str]:
+        """Ids of all experiments, sorted."""
+
+    def read(self, experiment_id: str) -> Published | None:
+        """The public side of an experiment; None if there is no such experiment."""
+
+    def publish(self, publication: Publication) -> None:
+        """Write definition, allocation and ledger entry in one step, and notify.
+
+        Raises:
+            Conflict: the revision is not the expected one, or newer outcomes are published already.
+        """
+
+    def ledger(self, experiment_id: str, count: int) -> list[LedgerEntry]:
+        """The newest ledger entries, newest first."""
+
+    def ledger_entry(self, experiment_id: str, number: int) -> LedgerEntry | None:
+        """One ledger entry by its number."""
+
+    def claim_tick(self, experiment_id: str, slot: int, seconds: float) -> bool:
+        """Whether this is the first claim of a recompute slot: an economy for two beats."""
