@@ -55,35 +55,38 @@ class Layout:
     def _neighbours(self, place: int) -> list[_Piece]:
         return [self._pieces[near] for near in (place - 1, place + 1) if 0 <= near < len(self._pieces)]
 
+    def _losing(self) -> list[int]:
+        return [place for place, piece in enumerate(self._pieces) if self._owed[piece.owner] < 0]
+
     def _pay(self, giver: str, taker: str, size: int) -> None:
         self._owed[giver] += size
         self._owed[taker] -= size
 
     def _absorb(self) -> bool:
-        """Give the smallest whole slice that a neighbour can take; one that joins two neighbours comes first."""
-        best: tuple[bool, int, _Piece, str] | None = None
-        for place, piece in enumerate(self._pieces):
+        """Give whole slices to neighbours: those between two slices of one owner first, then small ones."""
+        moved = False
+        for place in sorted(self._losing(), key=self._absorb_order):
+            piece = self._pieces[place]
             if piece.size > -self._owed[piece.owner]:
                 continue
-            near = self._neighbours(place)
-            for taker in near:
-                if self._owed[taker.owner] < piece.size:
-                    continue
-                joins_one = not (len(near) == 2 and near[0].owner == near[1].owner)
-                if best is None or (joins_one, piece.size) < best[:2]:
-                    best = (joins_one, piece.size, piece, taker.owner)
-        if best is None:
-            return False
-        _, size, piece, owner = best
-        self._pay(piece.owner, owner, size)
-        piece.owner = owner
-        return True
+            takers = [taker.owner for taker in self._neighbours(place) if self._owed[taker.owner] >= piece.size]
+            if takers:
+                self._pay(piece.owner, takers[0], piece.size)
+                piece.owner = takers[0]
+                moved = True
+        return moved
+
+    def _absorb_order(self, place: int) -> tuple[bool, int]:
+        near = self._neighbours(place)
+        joins_two = len(near) == 2 and near[0].owner == near[1].owner
+        return not joins_two, self._pieces[place].size
 
     def _shift(self) -> bool:
-        """Move every boundary between one that loses and one that gains as far as both allow."""
+        """Move boundaries between one that loses and one that gains as far as both allow, the smallest slices first."""
         moved = False
-        for left, right in zip(self._pieces, self._pieces[1:], strict=False):
-            for giver, taker in ((left, right), (right, left)):
+        for place in sorted(self._losing(), key=lambda place: self._pieces[place].size):
+            giver = self._pieces[place]
+            for taker in sorted(self._neighbours(place), key=lambda piece: -piece.size):
                 size = min(giver.size, -self._owed[giver.owner], self._owed[taker.owner])
                 if size > 0:
                     self._pay(giver.owner, taker.owner, size)
@@ -93,24 +96,23 @@ class Layout:
         return moved
 
     def _hand_over(self) -> bool:
-        """Give the largest whole slice that somebody can take to whoever is owed most."""
+        """Give the smallest whole slice that somebody can take to whoever is owed most."""
         taker = max(self._owed, key=lambda owner: (self._owed[owner], owner))
         fitting = [p for p in self._pieces if p.size <= min(-self._owed[p.owner], self._owed[taker])]
         if not fitting:
             return False
-        piece = max(fitting, key=lambda piece: piece.size)
+        piece = min(fitting, key=lambda piece: piece.size)
         self._pay(piece.owner, taker, piece.size)
         piece.owner = taker
         return True
 
     def _cut(self) -> bool:
-        """Cut the end of the largest slice of whoever loses most for whoever is owed most."""
+        """Cut the end of the smallest slice of whoever loses most for whoever is owed most."""
         taker = max(self._owed, key=lambda owner: (self._owed[owner], owner))
         giver = min(self._owed, key=lambda owner: (self._owed[owner], owner))
-        place, piece = max(
-            ((place, piece) for place, piece in enumerate(self._pieces) if piece.owner == giver),
-            key=lambda found: found[1].size,
-        )
+        owned = [place for place, piece in enumerate(self._pieces) if piece.owner == giver]
+        place = min(owned, key=lambda place: self._pieces[place].size)
+        piece = self._pieces[place]
         size = min(piece.size, -self._owed[giver], self._owed[taker])
         self._pay(giver, taker, size)
         piece.size -= size
