@@ -16,7 +16,7 @@ from trimtab.schema.experiment import Experiment, Status
 
 if TYPE_CHECKING:
     from trimtab.fold import Commit, Entry, ExperimentState, PartitionState
-    from trimtab.fold.commit import IdArray
+    from trimtab.fold.commit import Cursor, IdArray
     from trimtab.fold.dedupe import Mask
 
 
@@ -82,8 +82,11 @@ class PartitionStore(EventLog, Protocol):
     def space(self, name: str) -> PartitionStore:
         """The same partition with its state kept elsewhere: `snapshot` or `rebuild`; `` is the live one."""
 
-    def copy_from(self, source: PartitionStore) -> bool:
-        """Replace this space's state by that of `source`, atomically; False if it moved meanwhile."""
+    def copy_from(self, source: PartitionStore, over: Cursor | None = None) -> bool:
+        """Replace this space's state by that of `source`, atomically; False if either moved meanwhile.
+
+        `over` is where this space must stand for that; default: where it stands now.
+        """
 
     def clear(self) -> None:
         """Remove this space's state."""

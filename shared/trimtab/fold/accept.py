@@ -169,7 +169,7 @@ def _check_epochs(table: Table, owner: ExperimentState, refusals: _Refusals) -> 
 
 
 def _epochs_at(owner: ExperimentState, instants: Integers) -> Integers:
-    starts = np.array(list(owner.epochs.values()))
+    starts = np.array([record.started_at for record in owner.epochs.values()])
     numbers = np.array([-1, *owner.epochs])
     return np.asarray(numbers[np.searchsorted(starts, instants, side="right")])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trimtab.fold.decode import Control, letter
-from trimtab.fold.state import Cell, ExperimentState
+from trimtab.fold.state import Cell, EpochRecord, ExperimentState
 from trimtab.schema.control import Compaction, Define, EpochStart, StatusChange
 from trimtab.schema.dead_letter import DeadLetter, DeadLetterCode
 from trimtab.schema.experiment import Status
@@ -50,7 +50,7 @@ def _define(found: Survey, order: Define) -> None:
 def _change(found: Survey, owner: ExperimentState, order: EpochStart | StatusChange | Compaction) -> None:
     match order:
         case EpochStart():
-            owner.epochs[order.epoch] = order.at
+            owner.epochs[order.epoch] = EpochRecord(order.at, order.parts)
         case StatusChange():
             owner.status = order.status
             if order.status not in OPEN:

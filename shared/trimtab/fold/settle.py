@@ -192,11 +192,12 @@ def _write_heads(found: Survey, commit: Commit) -> None:
         owner, before = found.state.experiments[name], found.start.experiments.get(name)
         assert owner is not None, "only defined experiments are touched"
         fields = commit.experiments.setdefault(name, {})
-        if name in found.regrouped:
-            fields.update(owner.fields())
-            commit.removed[name] = sorted(set(before.fields() if before else ()) - set(fields))
-        elif name in found.redefined:
-            fields.update(owner.head_fields())
+        if name in found.redefined:
+            whole = name in found.regrouped
+            old = (before.fields() if whole else before.head_fields()) if before else {}
+            new = owner.fields() if whole else owner.head_fields()
+            fields.update({key: value for key, value in new.items() if old.get(key) != value})
+            commit.removed[name] = sorted(old.keys() - new.keys())
         known = before.counters if before else Counter[str]()
         fields.update({counter_field(k): str(n) for k, n in owner.counters.items() if n != known[k]})
 

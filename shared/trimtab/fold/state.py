@@ -31,13 +31,20 @@ CellKey = tuple[int, str, str]  # epoch, variant, metric
 TrialKey = tuple[int, str]  # epoch, variant
 
 
+class EpochRecord(NamedTuple):
+    """When an epoch began, in milliseconds, and the parts per million it served."""
+
+    started_at: int
+    parts: dict[str, int]
+
+
 @dataclass(slots=True)
 class ExperimentState:
     """What the log has said of one experiment so far."""
 
     definition: Experiment
     status: Status = Status.DRAFT
-    epochs: dict[int, int] = field(default_factory=dict)  # epoch → when it started, in the order they came
+    epochs: dict[int, EpochRecord] = field(default_factory=dict)  # in the order they came
     merged: dict[int, int] = field(default_factory=dict)  # compacted epoch → the epoch that took its cells
     entered: dict[str, int] = field(default_factory=dict)  # variant → the epoch in force when it was added
     cells: dict[CellKey, Cell] = field(default_factory=dict)
@@ -54,7 +61,7 @@ class ExperimentState:
 
     def epoch_at(self, instant: int) -> int | None:
         """The epoch in force at `instant` milliseconds; None before the first."""
-        place = bisect_right(list(self.epochs.values()), instant)
+        place = bisect_right([record.started_at for record in self.epochs.values()], instant)
         return list(self.epochs)[place - 1] if place else None
 
     def copy(self) -> Self:
@@ -83,7 +90,7 @@ class ExperimentState:
         return {
             "definition": self.definition.model_dump_json(),
             "status": self.status.value,
-            "epochs": json.dumps(list(self.epochs.items())),
+            **{epoch_field(epoch): json.dumps(record) for epoch, record in self.epochs.items()},
             "merged": json.dumps(list(self.merged.items())),
             "entered": json.dumps(self.entered),
         }
@@ -99,12 +106,12 @@ class ExperimentState:
             state = cls(
                 definition=Experiment.model_validate_json(fields["definition"]),
                 status=Status(fields["status"]),
-                epochs=dict(json.loads(fields["epochs"])),
                 merged=dict(json.loads(fields["merged"])),
                 entered=json.loads(fields["entered"]),
             )
             for name, value in fields.items():
                 state._read(name, value)
+            state.epochs = dict(sorted(state.epochs.items()))
         except (KeyError, ValueError, TypeError) as error:
             raise CorruptState(
                 f"The statistics of experiment {experiment_id!r} are not what the fold writes ({error}); "
@@ -114,6 +121,8 @@ class ExperimentState:
 
     def _read(self, name: str, value: str) -> None:
         match name.split(":"):
+            case ["epoch", epoch]:
+                self.epochs[int(epoch)] = EpochRecord(*json.loads(value))
             case ["cell", epoch, variant, metric]:
                 n, total, total_sq = value.split(" ")
                 self.cells[int(epoch), variant, metric] = Cell(int(n), int(total), int(total_sq))
@@ -121,6 +130,10 @@ class ExperimentState:
                 self.trials[int(epoch), variant] = int(value)
             case ["count", *rest]:
                 self.counters[":".join(rest)] = int(value)
+
+
+def epoch_field(epoch: int) -> str:
+    return f"epoch:{epoch}"
 
 
 def cell_field(epoch: int, variant: str, metric: str) -> str:

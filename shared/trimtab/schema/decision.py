@@ -12,6 +12,7 @@ from trimtab.ids import ExperimentId, VariantId
 from trimtab.schema.base import SCHEMA_VERSION, Schema
 from trimtab.schema.allocation import Parts
 from trimtab.schema.constraints import Constraints
+from trimtab.schema.experiment import MetricKind
 
 
 class Outcome(StrEnum):
@@ -46,6 +47,7 @@ class VerdictCode(StrEnum):
     AWAITING_EVIDENCE = "awaiting_evidence"
     HALTED = "halted"
     STEP_WIDENED = "step_widened"
+    RELAXED = "relaxed"  # limits that no weights can meet together; the weakest gave way
     ROOM = "room"  # free to move, yet the others left it less, or more, than was proposed
 
 
@@ -82,8 +84,12 @@ class Inputs(Schema):
     control: VariantId
     strategy: str
     direction: Literal["increase", "decrease"]
+    kind: MetricKind = Field(description="Kind of the primary metric.")
     theta: tuple[float, ...] = Field(description="Effects θ̂ per variant; only contrasts mean anything.")
     information: tuple[tuple[float, ...], ...] = Field(description="Information L, variants × variants.")
+    precision: tuple[float, ...] = Field(
+        description="Precision of each effect if the epochs' levels were known, Σ v: L less what the levels cost."
+    )
     prior_sd: float = Field(description="τ of the prior N(0, τ²) on each effect; 0 where the data say nothing.")
     trials: tuple[int, ...] = Field(description="Trials of the primary metric per variant, over all epochs.")
     successes: tuple[float, ...] = Field(description="Sum of the primary metric per variant, over all epochs.")

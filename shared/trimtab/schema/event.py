@@ -37,7 +37,9 @@ class OutcomeEvent(Schema):
     experiment_id: ExperimentId
     variant: VariantId
     metrics: Annotated[dict[MetricName, Number], Field(min_length=1, max_length=32)]
-    unit_id: OpaqueId | None = Field(None, description="What was randomised; required where the experiment's unit is `unit`.")
+    unit_id: OpaqueId | None = Field(
+        None, description="What was randomised; required where the experiment's unit is `unit`."
+    )
     event_id: OpaqueId | None = Field(None, description="Makes a repeated event recognisable wherever it comes from.")
     occurred_at: Instant
     epoch: Epoch | None = None

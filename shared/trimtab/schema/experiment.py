@@ -75,7 +75,7 @@ class Metric(Schema):
     primary: bool = False
     direction: Literal["increase", "decrease"] = Field("increase", description="Which way is better.")
     scale: Annotated[int, Field(ge=1, le=1_000_000_000)] = Field(
-        0, validate_default=False, description="Fixed-point factor, set at creation: sums are exact integers of x·scale."
+        0, validate_default=False, description="Fixed-point factor, set at creation: sums are integers of x·scale."
     )
     cap: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
         None, description="Values beyond ±cap are clipped to it and counted (winsorising); fixed before the start."
@@ -115,7 +115,9 @@ class Experiment(Schema):
     id: ExperimentId
     description: str = Field("", max_length=10_000)
     variants: Annotated[tuple[Variant, ...], Field(min_length=1, max_length=MAX_VARIANTS)]
-    control: VariantId = Field("", validate_default=False, description="The variant we fall back to; default: the first.")
+    control: VariantId = Field(
+        "", validate_default=False, description="The variant we fall back to; default: the first."
+    )
     metrics: Annotated[tuple[Metric, ...], Field(min_length=1, max_length=MAX_METRICS)]
     unit: Literal["unit", "event"] = Field(
         "unit",
@@ -142,7 +144,8 @@ class Experiment(Schema):
             return cls.model_validate(data)
         except ValidationError as error:
             subject = data.get("id") if isinstance(data, dict) else None
-            raise as_configuration_error(error, subject=f"experiment {subject!r}" if subject else "experiment") from None
+            named = f"experiment {subject!r}" if subject else "experiment"
+            raise as_configuration_error(error, subject=named) from None
 
     @model_validator(mode="before")
     @classmethod
@@ -182,7 +185,7 @@ class Experiment(Schema):
         for field in ("floors", "ceilings", "pins"):
             for variant in getattr(limits, field):
                 if variant not in ids:
-                    raise ValueError(f"constraints.{field} names {variant!r}, which is not among the variants {', '.join(ids)}")
+                    raise ValueError(f"constraints.{field} names {variant!r}, which is not one of {', '.join(ids)}")
         floors, ceilings = sum(map(limits.floor, ids)), sum(map(limits.ceiling, ids))
         if floors > 1 + 1e-9:
             raise ValueError(

@@ -22,6 +22,7 @@ trimtab:{p<N>}:rebuild:…                as above  the same, while a rebuild fo
 trimtab:{<experiment>}:weights          string    the allocation: the polled key, public API
 trimtab:{<experiment>}:definition       hash      definition, status, revision, epoch and what the next decision needs
 trimtab:{<experiment>}:ledger           stream    decisions and acts, id `<decision>-<repeats>`
+trimtab:{<experiment>}:tick:<slot>      string    which recompute slot was claimed already, expiring
 trimtab:{<experiment>}:notices          channel   the new revision, at every publication
 ======================================  ========  ====================================================================
 
@@ -123,3 +124,6 @@ class ExperimentKeys:
     @property
     def notices(self) -> str:
         return f"{self.tag}notices"
+
+    def tick(self, slot: int) -> str:
+        return f"{self.tag}tick:{slot}"

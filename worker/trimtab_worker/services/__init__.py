@@ -1,0 +1,1 @@
+"""One use case per file, over ports; none of them knows Redis, Celery or the command line."""

@@ -7,7 +7,6 @@ whoever may repeat an operation safely says so itself.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,9 +20,9 @@ from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
+from trimtab import addresses
 from trimtab.errors import ConfigurationError, Unavailable
 
-URL_VARIABLE = "REDIS_URL"
 READ_TIMEOUT_SECONDS = 5.0  # a blocking read must stay below it; ours block 1 s at most
 CONNECT_TIMEOUT_SECONDS = 3.0
 _SCHEMES = ("redis", "rediss", "unix")
@@ -40,7 +39,7 @@ def connect(
     read_timeout: float = READ_TIMEOUT_SECONDS,
     connect_timeout: float = CONNECT_TIMEOUT_SECONDS,
 ) -> redis.Redis:
-    """A client for `url`, else for the environment's REDIS_URL; nothing is opened before the first command.
+    """A client for `url`, else for REDIS_URL, else for a local `trimtab up`; nothing is opened before the first command.
 
     Args:
         url: such as `redis://:password@host:6379/0`, `rediss://…` or `unix:///path`.
@@ -48,9 +47,10 @@ def connect(
         connect_timeout: seconds to wait for a connection.
 
     Raises:
-        ConfigurationError: no address given, or one that is not a Redis URL.
+        ConfigurationError: the address is not a Redis URL.
+        Unavailable: no address is known.
     """
-    address = resolve_url(url)
+    address = addresses.resolve(url).redis_url
     with _well_formed(address):
         return redis.Redis.from_url(
             address, retry=Retry(NoBackoff(), 0), **_settings(read_timeout, connect_timeout)
@@ -64,26 +64,11 @@ def connect_async(
     connect_timeout: float = CONNECT_TIMEOUT_SECONDS,
 ) -> redis.asyncio.Redis:
     """`connect` for asyncio: same arguments, same errors."""
-    address = resolve_url(url)
+    address = addresses.resolve(url).redis_url
     with _well_formed(address):
         return redis.asyncio.Redis.from_url(
             address, retry=AsyncRetry(NoBackoff(), 0), **_settings(read_timeout, connect_timeout)
         )
-
-
-def resolve_url(url: str | None = None) -> str:
-    """`url`, else REDIS_URL.
-
-    Raises:
-        ConfigurationError: neither is given.
-    """
-    found = url or os.environ.get(URL_VARIABLE, "")
-    if not found:
-        raise ConfigurationError(
-            f"No data server is named: pass redis_url=… or set {URL_VARIABLE}, for example redis://127.0.0.1:6379/0.",
-            field="redis_url",
-        )
-    return found
 
 
 def redact(url: str) -> str:
@@ -122,16 +107,16 @@ def unavailable(error: Exception, client: AnyClient) -> Unavailable:
     place = address_of(client)
     match error:
         case exceptions.AuthenticationError() | exceptions.AuthorizationError():
-            return Unavailable(f"The data server at {place} refuses the login: correct the user in {URL_VARIABLE}.")
+            return Unavailable(f"The data server at {place} refuses the login: correct the user in REDIS_URL.")
         case exceptions.BusyLoadingError():
             return Unavailable(f"The data server at {place} is still loading its data: try again in a moment.")
         case exceptions.MaxConnectionsError():
             return Unavailable(f"All connections to {place} are in use: allow more, or share one client less widely.")
         case exceptions.InvalidResponse():
-            return Unavailable(f"What answers at {place} is not a Redis server: correct {URL_VARIABLE}.")
+            return Unavailable(f"What answers at {place} is not a Redis server: correct REDIS_URL.")
         case exceptions.TimeoutError():
             return Unavailable(f"The data server at {place} did not answer in time: check its load and the network.")
-    return Unavailable(f"The data server at {place} cannot be reached: start it, or correct {URL_VARIABLE}.")
+    return Unavailable(f"The data server at {place} cannot be reached: start it, or correct REDIS_URL.")
 
 
 def _settings(read_timeout: float, connect_timeout: float) -> dict[str, Any]:

@@ -1,0 +1,258 @@
+"""The in-memory twin of every port: the reference that says what the Redis adapters must do, and the store of tests."""
+
+from __future__ import annotations
+
+import copy
+import secrets
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from trimtab.clock import Clock, system_clock
+from trimtab.errors import Conflict
+from trimtab.fold import Commit, Entry, ExperimentState, PartitionState
+from trimtab.fold.commit import LOG_START, Cursor, IdArray
+from trimtab.fold.dedupe import Mask
+from trimtab.ids import new_incarnation
+from trimtab.ports import LogEnds, PartitionStore, Publication, PublicationStore, Published
+from trimtab.schema.dead_letter import DeadLetter
+from trimtab.schema.decision import LedgerEntry
+from trimtab.schema.event import CONTROL_FIELD
+
+
+def _order(entry_id: str) -> tuple[int, int]:
+    milliseconds, _, number = entry_id.partition("-")
+    return int(milliseconds), int(number or 0)
+
+
+@dataclass(slots=True)
+class _State:
+    """One space: the same hashes and sets that Redis holds."""
+
+    cur: dict[str, str] = field(default_factory=dict)
+    producers: dict[str, str] = field(default_factory=dict)
+    scopes: dict[str, str] = field(default_factory=dict)
+    stats: dict[str, dict[str, str]] = field(default_factory=dict)
+    marks: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    dead: list[DeadLetter] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Partition:
+    """What all spaces of a partition share."""
+
+    entries: list[Entry] = field(default_factory=list)
+    last_id: str = LOG_START
+    deleted_id: str = LOG_START
+    added: int = 0
+    epochs: dict[str, int] = field(default_factory=dict)
+    spaces: dict[str, _State] = field(default_factory=lambda: defaultdict(_State))
+    lease: tuple[str, float] = ("", 0.0)
+    drained_at: int | None = None
+
+
+class MemoryPartition(PartitionStore):
+    """`PartitionStore` in this process; `clock` stands for the server's."""
+
+    def __init__(self, partition: int = 0, clock: Clock = system_clock) -> None:
+        self.partition = partition
+        self._clock = clock
+        self._all = _Partition()
+        self._space = ""
+
+    @property
+    def _state(self) -> _State:
+        return self._all.spaces[self._space]
+
+    def now(self) -> int:
+        return self._clock()
+
+    def append(self, field: str, payload: bytes) -> str:
+        return self.append_at(self._clock(), field, payload)
+
+    def append_at(self, milliseconds: int, field: str, payload: bytes) -> str:
+        """As `append`, with the instant of the entry's id given; ids never fall, as on a server."""
+        last_ms, last_number = _order(self._all.last_id)
+        entry_id = f"{milliseconds}-0" if milliseconds > last_ms else f"{last_ms}-{last_number + 1}"
+        self._all.entries.append(Entry(entry_id, {field.encode(): payload}))
+        self._all.last_id = entry_id
+        self._all.added += 1
+        return entry_id
+
+    def announce(self, experiment_id: str, epoch: int, payload: bytes) -> bool:
+        if self.announced(experiment_id) >= epoch:
+            return False
+        self.append(CONTROL_FIELD, payload)
+        self._all.epochs[experiment_id] = epoch
+        return True
+
+    def announced(self, experiment_id: str) -> int:
+        return self._all.epochs.get(experiment_id, 0)
+
+    def read(self, after: str, count: int, block_ms: int | None = None) -> list[Entry]:
+        return [entry for entry in self._all.entries if _order(entry.id) > _order(after)][:count]
+
+    def ends(self) -> LogEnds:
+        everything = self._all
+        first = everything.entries[0].id if everything.entries else LOG_START
+        return LogEnds(len(everything.entries), first, everything.last_id, everything.deleted_id, everything.added)
+
+    def trim(self, before: str) -> int:
+        old = [entry for entry in self._all.entries if _order(entry.id) < _order(before)]
+        if old:
+            self._all.entries = self._all.entries[len(old) :]
+            self._all.deleted_id = old[-1].id
+        return len(old)
+
+    def load(self) -> PartitionState:
+        self._state.cur.setdefault("run", secrets.token_hex(8))
+        self._state.cur.setdefault("id", LOG_START)
+        return PartitionState.parse(self._state.cur, self._state.producers, self._state.scopes)
+
+    def load_experiments(self, names: Iterable[str]) -> dict[str, ExperimentState | None]:
+        stats = self._state.stats
+        return {name: ExperimentState.parse(name, stats[name]) if name in stats else None for name in names}
+
+    def experiments(self) -> list[str]:
+        return sorted(self._state.stats)
+
+    def seen(self, lookups: Mapping[str, IdArray]) -> dict[str, Mask]:
+        found = self._state.marks
+        return {
+            bucket: np.array([mark in found.get(bucket, ()) for mark in marks.tolist()], dtype=np.bool_)
+            for bucket, marks in lookups.items()
+        }
+
+    def commit(self, commit: Commit) -> bool:
+        state = self._state
+        if (state.cur["run"], state.cur["id"]) != (commit.expected.run, commit.expected.id):
+            return False
+        state.cur |= commit.partition
+        state.producers |= commit.producers
+        state.scopes |= commit.scopes
+        for name, fields in commit.experiments.items():
+            state.stats.setdefault(name, {}).update(fields)
+            for gone in commit.removed.get(name, ()):
+                state.stats[name].pop(gone, None)
+        for bucket, marks in commit.marks.items():
+            state.marks[bucket] |= set(marks.tolist())
+        for name in commit.forgotten:
+            state.producers.pop(name, None)
+        for scope in commit.expired_scopes:
+            state.scopes.pop(scope, None)
+        for bucket in commit.expired_buckets:
+            state.marks.pop(bucket, None)
+        state.dead += commit.dead
+        return True
+
+    def dead_letters(self, count: int) -> list[DeadLetter]:
+        return self._state.dead[: -count - 1 : -1]
+
+    def space(self, name: str) -> MemoryPartition:
+        other = copy.copy(self)
+        other._space = name
+        return other
+
+    def copy_from(self, source: PartitionStore, over: Cursor | None = None) -> bool:
+        if not isinstance(source, MemoryPartition):
+            raise TypeError("a space is copied from a space of the same partition")
+        if over is not None and over != self.load().cursor:
+            return False
+        dead = self._state.dead
+        self._all.spaces[self._space] = copy.deepcopy(source._state)
+        self._state.dead = dead
+        return True
+
+    def clear(self) -> None:
+        self._all.spaces.pop(self._space, None)
+
+    def dump(self) -> dict[str, object]:
+        state = self.load()
+        return {
+            "cur": state.cur_fields(),
+            "producers": dict(sorted(self._state.producers.items())),
+            "scopes": {scope: int(n) for scope, n in sorted(self._state.scopes.items())},
+            **{f"stats:{name}": dict(sorted(fields.items())) for name, fields in sorted(self._state.stats.items())},
+            **{f"seen:{bucket}": sorted(marks) for bucket, marks in sorted(self._state.marks.items()) if marks},
+        }
+
+    def take_lease(self, holder: str, seconds: float) -> bool:
+        owner, until = self._all.lease
+        now = time.monotonic()
+        if owner not in ("", holder) and now < until:
+            return False
+        self._all.lease = (holder, now + seconds)
+        return True
+
+    def leave_lease(self, holder: str) -> None:
+        if self._all.lease[0] == holder:
+            self._all.lease = ("", 0.0)
+
+    def report_drain(self) -> None:
+        self._all.drained_at = self.now()
+
+    def drained_at(self) -> int | None:
+        return self._all.drained_at
+
+
+class MemoryPublications(PublicationStore):
+    """`PublicationStore` in this process."""
+
+    def __init__(self) -> None:
+        self._partitions: int | None = None
+        self._published: dict[str, Published] = {}
+        self._ledgers: dict[str, list[LedgerEntry]] = {}
+        self._ticks: set[tuple[str, int]] = set()
+
+    def create_log(self, partitions: int) -> int:
+        self._partitions = self._partitions or partitions
+        return self._partitions
+
+    def partitions(self) -> int | None:
+        return self._partitions
+
+    def experiments(self) -> list[str]:
+        return sorted(self._published)
+
+    def read(self, experiment_id: str) -> Published | None:
+        return self._published.get(experiment_id)
+
+    def publish(self, publication: Publication) -> None:
+        name, allocation, entry = publication.experiment.id, publication.allocation, publication.entry
+        current = self._published.get(name)
+        if (current.revision if current else 0) != publication.expected_revision:
+            raise Conflict(f"Experiment {name!r} was not published: its revision moved on meanwhile.")
+        before = current.allocation if current else None
+        if allocation and before and allocation.data_until < before.data_until:
+            raise Conflict(f"Experiment {name!r} was not published: newer outcomes are published already.")
+        self._published[name] = Published(
+            experiment=publication.experiment,
+            status=publication.status,
+            revision=publication.expected_revision + 1,
+            incarnation=allocation.incarnation if allocation else new_incarnation(),
+            allocation=allocation or before,
+            decision_id=entry.decision_id if entry else 0,
+            repeats=publication.repeats,
+            changed_at=publication.changed_at,
+            halted=publication.halted,
+            paused=publication.paused,
+        )
+        if entry:
+            ledger = self._ledgers.setdefault(name, [])
+            if publication.replaces:
+                ledger.pop()
+            ledger.append(entry)
+
+    def ledger(self, experiment_id: str, count: int) -> list[LedgerEntry]:
+        return self._ledgers.get(experiment_id, [])[: -count - 1 : -1]
+
+    def ledger_entry(self, experiment_id: str, number: int) -> LedgerEntry | None:
+        return next((e for e in self._ledgers.get(experiment_id, []) if e.decision_id == number), None)
+
+    def claim_tick(self, experiment_id: str, slot: int, seconds: float) -> bool:
+        fresh = (experiment_id, slot) not in self._ticks
+        self._ticks.add((experiment_id, slot))
+        return fresh

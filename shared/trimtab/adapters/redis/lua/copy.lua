@@ -1,0 +1,26 @@
+#!lua
+-- Replaces one space of a partition's state by another, if the source still stands where it was read.
+--
+-- KEYS  1 source cur  2 target cur, then pairs of source and target key, then target keys without a source.
+-- ARGV  1 run of the source  2 its cursor id  3 run of the target  4 its cursor id  5 how many pairs.
+-- returns 1 if copied, 0 if source or target has moved.
+--
+-- Invariant: a space is always a whole state at one cursor.
+
+local function stands_at(key, run, id)
+  return redis.call('HGET', key, 'run') == run and redis.call('HGET', key, 'id') == id
+end
+
+if not (stands_at(KEYS[1], ARGV[1], ARGV[2]) and stands_at(KEYS[2], ARGV[3], ARGV[4])) then
+  return 0
+end
+local last = 2 + 2 * tonumber(ARGV[5])
+for i = 3, last, 2 do
+  if redis.call('COPY', KEYS[i], KEYS[i + 1], 'REPLACE') == 0 then
+    redis.call('UNLINK', KEYS[i + 1])
+  end
+end
+for i = last + 1, #KEYS do
+  redis.call('UNLINK', KEYS[i])
+end
+return 1

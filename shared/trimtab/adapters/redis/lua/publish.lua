@@ -1,0 +1,30 @@
+#!lua flags=allow-oom
+-- Publishes: definition, allocation, ledger entry and notice in one step, or nothing.
+--
+-- KEYS  1 weights  2 definition  3 ledger.
+-- ARGV  1 expected revision  2 data_until ('' without an allocation)  3 allocation JSON ('' for none)
+--       4 definition fields (JSON list of names and values)  5 ledger id ('' for none)  6 ledger entry
+--       7 ledger id that this entry replaces ('' for none)  8 longest ledger  9 channel
+-- returns 1 if published, -1 if the revision is another, -3 if newer outcomes are published already.
+--
+-- Invariant: revisions grow by one, outcomes in the published weights never grow older.
+
+if (redis.call('HGET', KEYS[2], 'revision') or '') ~= ARGV[1] then
+  return -1
+end
+if ARGV[3] ~= '' and tonumber(ARGV[2]) < tonumber(redis.call('HGET', KEYS[2], 'data_until') or '0') then
+  return -3
+end
+redis.call('HSET', KEYS[2], unpack(cjson.decode(ARGV[4])))
+if ARGV[3] ~= '' then
+  redis.call('HSET', KEYS[2], 'data_until', ARGV[2])
+  redis.call('SET', KEYS[1], ARGV[3])
+end
+if ARGV[5] ~= '' then
+  redis.call('XADD', KEYS[3], 'MAXLEN', ARGV[8], ARGV[5], 'entry', ARGV[6])
+  if ARGV[7] ~= '' then
+    redis.call('XDEL', KEYS[3], ARGV[7])
+  end
+end
+redis.call('PUBLISH', ARGV[9], redis.call('HGET', KEYS[2], 'revision'))
+return 1

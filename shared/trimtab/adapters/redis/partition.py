@@ -1,0 +1,210 @@
+"""One partition in Redis: its log, the state folded from it, and the scripts that move both."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from redis import Redis
+from redis.exceptions import ResponseError
+
+from trimtab.adapters.redis.scripts import source
+from trimtab.adapters.redis.stream import RedisLog, text
+from trimtab.errors import CorruptState
+from trimtab.fold import Commit, Entry, ExperimentState, PartitionState
+from trimtab.fold.commit import LOG_START, Cursor, IdArray
+from trimtab.fold.dedupe import Mask, all_buckets
+from trimtab.ports import LogEnds, PartitionStore
+from trimtab.schema.dead_letter import DeadLetter
+from trimtab.schema.keys import PartitionKeys
+
+# Letters are diagnostics, counted in the state: the stream keeps the newest, at most some 40 MB of 4 KiB each.
+MAX_DEAD_LETTERS = 10_000
+
+
+class RedisPartition(RedisLog, PartitionStore):
+    """`PartitionStore` over a Redis client that answers in bytes (see `connection.connect`)."""
+
+    def __init__(self, client: Redis, partition: int, space: str = "") -> None:
+        super().__init__(client, partition)
+        self.keys = PartitionKeys(partition, space)
+        self._commit = client.register_script(source("commit"))
+        self._seen = client.register_script(source("seen"))
+        self._copy = client.register_script(source("copy"))
+
+    # ── the log ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def read(self, after: str, count: int, block_ms: int | None = None) -> list[Entry]:
+        reply = self._client.xread({self.keys.events: after}, count=count, block=block_ms)
+        found: list[Any] = next(iter(reply.values()), []) if reply else []
+        return [Entry(text(entry_id), fields or {}) for entry_id, fields in found]
+
+    def ends(self) -> LogEnds:
+        try:
+            info = self._client.xinfo_stream(self.keys.events)
+        except ResponseError:  # "no such key": nothing was ever written, or the stream was deleted
+            return LogEnds(0, LOG_START, LOG_START, LOG_START, 0)
+        info = {text(name): value for name, value in info.items()}
+        first = info["first-entry"]
+        return LogEnds(
+            length=int(info["length"]),
+            first_id=text(first[0]) if first else LOG_START,
+            last_id=text(info["last-generated-id"]),
+            deleted_id=text(info["max-deleted-entry-id"]),
+            entries_added=int(info["entries-added"]),
+        )
+
+    def trim(self, before: str) -> int:
+        return int(self._client.xtrim(self.keys.events, minid=before, approximate=True))
+
+    # ── the state ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def load(self) -> PartitionState:
+        self._client.hsetnx(self.keys.cur, "run", secrets.token_hex(8))
+        self._client.hsetnx(self.keys.cur, "id", LOG_START)
+        pipe = self._client.pipeline(transaction=True)
+        for key in (self.keys.cur, self.keys.producers, self.keys.seen):
+            pipe.hgetall(key)
+        return PartitionState.parse(*(_texts(reply) for reply in pipe.execute()))
+
+    def load_experiments(self, names: Iterable[str]) -> dict[str, ExperimentState | None]:
+        wanted = list(names)
+        pipe = self._client.pipeline(transaction=True)
+        for name in wanted:
+            pipe.hgetall(self.keys.stats(name))
+        replies = pipe.execute() if wanted else []
+        return {
+            name: ExperimentState.parse(name, _texts(fields)) if fields else None
+            for name, fields in zip(wanted, replies, strict=True)
+        }
+
+    def experiments(self) -> list[str]:
+        return sorted(text(name) for name in self._client.smembers(self.keys.experiments))
+
+    def seen(self, lookups: Mapping[str, IdArray]) -> dict[str, Mask]:
+        if not lookups:
+            return {}
+        keys = [self.keys.marks(bucket) for bucket in lookups]
+        answers = self._seen(keys=keys, args=[_packed(marks) for marks in lookups.values()])
+        return {
+            bucket: np.frombuffer(answer, dtype=np.uint8) == ord("1")
+            for bucket, answer in zip(lookups, answers, strict=True)
+        }
+
+    def commit(self, commit: Commit) -> bool:
+        keys = self.keys
+        shared = [keys.cur, keys.experiments, keys.producers, keys.seen, keys.dead]
+        stats = [keys.stats(name) for name in commit.experiments]
+        buckets = [keys.marks(bucket) for bucket in commit.marks]
+        expired = [keys.marks(bucket) for bucket in commit.expired_buckets]
+        args: list[Any] = [commit.expected.run, commit.expected.id, json.dumps(_plan(commit)), len(stats), len(buckets)]
+        packed = [_packed(marks) for marks in commit.marks.values()]
+        try:
+            return bool(self._commit(keys=[*shared, *stats, *buckets, *expired], args=[*args, *packed]))
+        except ResponseError as error:
+            if "CORRUPT" not in str(error):
+                raise
+            raise CorruptState(
+                f"Partition {self.partition} was not changed: {str(error).partition('CORRUPT ')[2]}. "
+                f"Run: trimtab rebuild {self.partition}"
+            ) from error
+
+    def dead_letters(self, count: int) -> list[DeadLetter]:
+        entries = self._client.xrevrange(self.keys.dead, count=count)
+        return [DeadLetter.model_validate_json(fields[b"letter"]) for _, fields in entries]
+
+    # ── spaces: the live state, its snapshot, a rebuild ──────────────────────────────────────────────────────────
+
+    def space(self, name: str) -> RedisPartition:
+        return RedisPartition(self._client, self.partition, name)
+
+    def copy_from(self, source: PartitionStore, over: Cursor | None = None) -> bool:
+        if not isinstance(source, RedisPartition):
+            raise TypeError("a space is copied from a space of the same partition")
+        state, mine = source.load(), self.load()
+        over = over or mine.cursor
+        names = source._state_names(state)
+        pairs = [key for name in names for key in (source.keys.prefix + name, self.keys.prefix + name)]
+        gone = sorted(set(self._state_names(mine)) - set(names))
+        keys = [source.keys.cur, self.keys.cur, *pairs, *(self.keys.prefix + name for name in gone)]
+        return bool(self._copy(keys=keys, args=[state.cursor.run, state.cursor.id, over.run, over.id, len(names)]))
+
+    def clear(self) -> None:
+        for name in self._state_names(self.load()):
+            self._client.unlink(self.keys.prefix + name)
+        self._client.unlink(self.keys.dead)
+
+    def dump(self) -> dict[str, object]:
+        state = self.load()
+        dump: dict[str, object] = {
+            "cur": state.cur_fields(),
+            "producers": {name: str(known) for name, known in sorted(state.producers.items())},
+            "scopes": dict(sorted(state.scopes.items())),
+        }
+        for name, experiment in self.load_experiments(self.experiments()).items():
+            dump[f"stats:{name}"] = dict(sorted(experiment.fields().items())) if experiment else {}
+        for scope, count in sorted(state.scopes.items()):
+            for bucket in all_buckets(scope, count):
+                members = self._client.smembers(self.keys.marks(bucket))
+                dump[f"seen:{bucket}"] = sorted(int(mark) for mark in members)
+        return dump
+
+    def _state_names(self, state: PartitionState) -> list[str]:
+        """The state's keys, without prefix."""
+        stats = [f"stats:{name}" for name in self.experiments()]
+        marks = [f"seen:{bucket}" for scope, n in sorted(state.scopes.items()) for bucket in all_buckets(scope, n)]
+        return ["cur", "experiments", "producers", "seen", *stats, *marks]
+
+    # ── the drain's courtesies ───────────────────────────────────────────────────────────────────────────────────
+
+    def take_lease(self, holder: str, seconds: float) -> bool:
+        milliseconds = int(seconds * 1000)
+        if self._client.set(self.keys.lease, holder, nx=True, px=milliseconds):
+            return True
+        if self._client.get(self.keys.lease) != holder.encode():
+            return False
+        return bool(self._client.pexpire(self.keys.lease, milliseconds))
+
+    def leave_lease(self, holder: str) -> None:
+        # Not atomic, and need not be: whoever drains without the lease loses at most a commit.
+        if self._client.get(self.keys.lease) == holder.encode():
+            self._client.unlink(self.keys.lease)
+
+    def report_drain(self) -> None:
+        self._client.set(self.keys.drain, self.now())
+
+    def drained_at(self) -> int | None:
+        reported = self._client.get(self.keys.drain)
+        return int(reported) if reported else None
+
+
+def _plan(commit: Commit) -> dict[str, Any]:
+    """The commit but for its marks, as lists that Lua hands on to Redis."""
+    return {
+        "partition": _flat(commit.partition),
+        "experiments": list(commit.experiments),
+        "stats": [_flat(fields) for fields in commit.experiments.values()],
+        "removed": [commit.removed.get(name, []) for name in commit.experiments],
+        "producers": _flat(commit.producers),
+        "forgotten": commit.forgotten,
+        "scopes": _flat(commit.scopes),
+        "expired_scopes": commit.expired_scopes,
+        "dead": [letter.model_dump_json() for letter in commit.dead],
+        "max_dead": str(MAX_DEAD_LETTERS),
+    }
+
+
+def _flat(fields: Mapping[str, str]) -> list[str]:
+    return [word for pair in fields.items() for word in pair]
+
+
+def _packed(marks: IdArray) -> bytes:
+    """Marks as 19 digits each, joined."""
+    return marks.astype("S19").tobytes()
+
+
+def _texts(fields: Mapping[bytes, bytes]) -> dict[str, str]:
+    return {text(name): text(value) for name, value in fields.items()}

@@ -1,0 +1,114 @@
+"""The public side in Redis: definitions, allocations, ledgers; every write goes through one script."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from redis import Redis
+
+from trimtab.adapters.redis.scripts import source
+from trimtab.errors import Conflict
+from trimtab.ids import new_incarnation
+from trimtab.ports import Publication, PublicationStore, Published
+from trimtab.schema import keys
+from trimtab.schema.allocation import Allocation
+from trimtab.schema.decision import LedgerEntry, ledger_entries
+from trimtab.schema.experiment import Experiment, Status
+from trimtab.schema.keys import ExperimentKeys
+
+LEDGER_ENTRIES = 10_000
+
+
+class RedisPublications(PublicationStore):
+    """`PublicationStore` over a Redis client that answers in bytes (see `connection.connect`)."""
+
+    def __init__(self, client: Redis) -> None:
+        self._client: Any = client  # see `stream.RedisLog` on redis-py's annotations
+        self._publish = client.register_script(source("publish"))
+
+    def create_log(self, partitions: int) -> int:
+        self._client.hsetnx(keys.LOG, "partitions", partitions)
+        return self.partitions() or partitions
+
+    def partitions(self) -> int | None:
+        found = self._client.hget(keys.LOG, "partitions")
+        return int(found) if found else None
+
+    def experiments(self) -> list[str]:
+        return sorted(name.decode() for name in self._client.smembers(keys.EXPERIMENTS))
+
+    def read(self, experiment_id: str) -> Published | None:
+        names = ExperimentKeys(experiment_id)
+        pipe = self._client.pipeline(transaction=True)
+        pipe.hgetall(names.definition)
+        pipe.get(names.weights)
+        fields, document = pipe.execute()
+        if not fields:
+            return None
+        text = {name.decode(): value.decode() for name, value in fields.items()}
+        return Published(
+            experiment=Experiment.model_validate_json(text["definition"]),
+            status=Status(text["status"]),
+            revision=int(text["revision"]),
+            incarnation=text["incarnation"],
+            allocation=Allocation.model_validate_json(document) if document else None,
+            decision_id=int(text["decision_id"]),
+            repeats=int(text["repeats"]),
+            changed_at=int(text["changed_at"]) if text["changed_at"] else None,
+            halted=tuple(json.loads(text["halted"])),
+            paused=text["paused"],
+        )
+
+    def publish(self, publication: Publication) -> None:
+        names = ExperimentKeys(publication.experiment.id)
+        allocation, entry = publication.allocation, publication.entry
+        expected = str(publication.expected_revision) if publication.expected_revision else ""
+        outcome = self._publish(
+            keys=[names.weights, names.definition, names.ledger],
+            args=[
+                expected,
+                allocation.data_until if allocation else "",
+                allocation.model_dump_json() if allocation else "",
+                json.dumps(_fields(publication)),
+                f"{entry.decision_id}-{publication.repeats}" if entry else "",
+                entry.model_dump_json() if entry else "",
+                "{}-{}".format(*publication.replaces) if publication.replaces else "",
+                LEDGER_ENTRIES,
+                names.notices,
+            ],
+        )
+        if outcome != 1:
+            reason = "its revision moved on meanwhile" if outcome == -1 else "newer outcomes are published already"
+            name = publication.experiment.id
+            raise Conflict(f"Experiment {name!r} was not published: {reason}. Read it and try again.")
+        self._client.sadd(keys.EXPERIMENTS, publication.experiment.id)
+
+    def ledger(self, experiment_id: str, count: int) -> list[LedgerEntry]:
+        entries = self._client.xrevrange(ExperimentKeys(experiment_id).ledger, count=count)
+        return [ledger_entries.validate_json(fields[b"entry"]) for _, fields in entries]
+
+    def ledger_entry(self, experiment_id: str, number: int) -> LedgerEntry | None:
+        found = self._client.xrange(ExperimentKeys(experiment_id).ledger, min=str(number), max=str(number))
+        return ledger_entries.validate_json(found[-1][1][b"entry"]) if found else None
+
+    def claim_tick(self, experiment_id: str, slot: int, seconds: float) -> bool:
+        key = ExperimentKeys(experiment_id).tick(slot)
+        return bool(self._client.set(key, 1, nx=True, px=max(1, int(seconds * 1000))))
+
+
+def _fields(publication: Publication) -> list[Any]:
+    """The definition hash: names and values in turn, all text."""
+    allocation = publication.allocation
+    fields = {
+        "definition": publication.experiment.model_dump_json(),
+        "status": publication.status.value,
+        "revision": str(publication.expected_revision + 1),
+        "incarnation": allocation.incarnation if allocation else new_incarnation(),
+        "decision_id": str(publication.entry.decision_id if publication.entry else 0),
+        "repeats": str(publication.repeats),
+        "changed_at": "" if publication.changed_at is None else str(publication.changed_at),
+        "halted": json.dumps(publication.halted),
+        "paused": publication.paused,
+    }
+    return [text for pair in fields.items() for text in pair]

@@ -1,0 +1,42 @@
+"""The writing end of a partition's log: what an application needs, without the fold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redis import Redis
+
+from trimtab.adapters.redis.scripts import source
+from trimtab.ports import EventLog
+from trimtab.schema.event import CONTROL_FIELD
+from trimtab.schema.keys import PartitionKeys
+
+
+class RedisLog(EventLog):
+    """`EventLog` over a Redis client that answers in bytes (see `connection.connect`)."""
+
+    def __init__(self, client: Redis, partition: int) -> None:
+        self.partition = partition
+        self.keys = PartitionKeys(partition)
+        # redis-py's annotations join the reply shapes of every protocol version; ours is one (see `connection`).
+        self._client: Any = client
+        self._announce = client.register_script(source("announce"))
+
+    def now(self) -> int:
+        seconds, micros = self._client.time()
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    def append(self, field: str, payload: bytes) -> str:
+        return text(self._client.xadd(self.keys.events, {field: payload}))
+
+    def announce(self, experiment_id: str, epoch: int, payload: bytes) -> bool:
+        keys = [self.keys.events, self.keys.epochs]
+        return bool(self._announce(keys=keys, args=[experiment_id, epoch, CONTROL_FIELD, payload]))
+
+    def announced(self, experiment_id: str) -> int:
+        return int(self._client.hget(self.keys.epochs, experiment_id) or 0)
+
+
+def text(value: Any) -> str:
+    """A reply's bytes as text."""
+    return value.decode() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,77 @@
+"""What may follow a published state: the next allocation and the write that brings it, as pure data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from trimtab.layout import initial_ranges, relayout
+from trimtab.ports import Publication, Published
+from trimtab.schema.allocation import Allocation
+from trimtab.schema.decision import LedgerEntry
+from trimtab.schema.experiment import Experiment, Status
+
+# Weights count as fresh for three missed recomputes, and never for less than a minute: a restart takes that long.
+FRESH_PERIODS = 3
+FRESH_AT_LEAST_MS = 60_000
+
+FINAL = frozenset({Status.STOPPED, Status.CONCLUDED})
+"""States whose weights are served for ever: nothing will renew them, so they do not grow stale."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is to differ from the state published before; instants are milliseconds of the server's clock."""
+
+    experiment: Experiment
+    status: Status
+    epoch: int
+    parts: Mapping[str, int]
+    reason: str
+    now: int
+    data_until: int
+    changed_at: int | None
+    halted: tuple[str, ...] = ()
+    paused: str = ""
+
+
+def succeed(current: Published, change: Change, entry: LedgerEntry, *, repeats: int = 0) -> Publication:
+    """The publication that turns `current` into what `change` says, explained by `entry`.
+
+    `repeats` above 0 says that `entry` continues the run of the ledger's last entry, and takes its place.
+    """
+    before = current.allocation
+    ranges = relayout(before.ranges, change.parts) if before else initial_ranges(change.parts)
+    allocation = Allocation.seal(
+        experiment_id=change.experiment.id,
+        incarnation=current.incarnation,
+        revision=current.revision + 1,
+        epoch=change.epoch,
+        weights=dict(change.parts),
+        ranges=ranges,
+        salt=change.experiment.salt,
+        status=change.status,
+        control=change.experiment.control,
+        decision_id=entry.decision_id,
+        computed_at=change.now,
+        data_until=max(change.data_until, before.data_until if before else 0),
+        valid_until=None if change.status in FINAL else change.now + fresh_milliseconds(change.experiment),
+        reason=change.reason,
+    )
+    return Publication(
+        experiment=change.experiment,
+        status=change.status,
+        expected_revision=current.revision,
+        allocation=allocation,
+        entry=entry,
+        repeats=repeats,
+        changed_at=change.changed_at,
+        halted=change.halted,
+        paused=change.paused,
+        replaces=(current.decision_id, current.repeats) if repeats else None,
+    )
+
+
+def fresh_milliseconds(experiment: Experiment) -> int:
+    """How long weights, or the data behind them, count as fresh."""
+    return max(FRESH_AT_LEAST_MS, int(FRESH_PERIODS * experiment.recompute_seconds * 1000))

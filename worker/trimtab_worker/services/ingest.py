@@ -1,0 +1,152 @@
+"""The drain: read what is new in a partition's log, fold it, commit; exactly once, whoever else does the same."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import structlog
+
+from trimtab.errors import LogGap
+from trimtab.fold import Entry, PartitionState, ask, decode, mentioned, settle, survey
+from trimtab.ports import PartitionStore
+
+LEASE_SECONDS = 15.0  # longer than a drain parks (10 s), so that only a dead drain loses it
+BYTES_AT_ONCE = 8 * 2**20  # a read that big folds in some tenths of a second, well inside a task's time limit
+FIRST_COUNT, MAX_COUNT = 64, 16_384
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class DrainReport:
+    """What one drain did; counts are events, `commits` are writes."""
+
+    busy: bool = False
+    entries: int = 0
+    folded: int = 0
+    duplicates: int = 0
+    dead: int = 0
+    commits: int = 0
+    lost_races: int = 0
+
+
+@dataclass(slots=True)
+class Ingest:
+    """Folds one partition; keeps its state between drains, and throws it away whenever a commit is refused."""
+
+    store: PartitionStore
+    _state: PartitionState | None = None
+    _count: int = field(default=FIRST_COUNT)
+
+    def drain(self, *, holder: str, park_seconds: float = 0.0, block_ms: int = 1000) -> DrainReport:
+        """Fold until the log is empty, then wait for more until `park_seconds` have passed.
+
+        `holder` names this drain in the lease; another holder's lease makes it return at once with `busy`. The lease
+        saves work; what keeps the count exact is the cursor check of every commit.
+
+        Raises:
+            LogGap: entries that were never folded are gone from the log.
+            CorruptState: a stored value is not what the fold writes.
+        """
+        report = DrainReport()
+        if not self.store.take_lease(holder, LEASE_SECONDS):
+            report.busy = True
+            return report
+        try:
+            self._drain(report, holder, time.monotonic() + park_seconds, block_ms)
+        finally:
+            self.store.leave_lease(holder)
+        if report.commits:
+            log.info(
+                "drained",
+                partition=self.store.partition,
+                folded=report.folded,
+                duplicates=report.duplicates,
+                dead=report.dead,
+                commits=report.commits,
+            )
+        return report
+
+    def _drain(self, report: DrainReport, holder: str, until: float, block_ms: int) -> None:
+        self.store.report_drain()
+        while True:
+            worked = self.step(report, None)
+            if not worked:
+                left = until - time.monotonic()
+                if left <= 0:
+                    return
+                self.step(report, max(1, min(block_ms, int(left * 1000))))
+            self.store.report_drain()
+            self.store.take_lease(holder, LEASE_SECONDS)
+            if worked and time.monotonic() > until + LEASE_SECONDS / 3:
+                return  # a flood outlasts one task; the next nudge goes on
+
+    def step(self, report: DrainReport, block_ms: int | None) -> bool:
+        """Fold one read, waiting up to `block_ms` for it; False if there was nothing to read."""
+        state = self._current()
+        check_gap(self.store, state)
+        entries = self.store.read(state.cursor.id, self._count, block_ms)
+        if not entries:
+            return False
+        self._adapt(entries)
+        decoded = decode(entries)
+        unknown = mentioned(decoded) - state.experiments.keys()
+        if unknown:
+            state.experiments |= self.store.load_experiments(sorted(unknown))
+        found = survey(state, decoded)
+        questions = ask(found)
+        commit = settle(found, questions, self.store.seen(questions.lookups()))
+        if not self.store.commit(commit):
+            # Somebody else was first, or our earlier commit was applied and its answer lost: either way, read again.
+            self._state = None
+            report.lost_races += 1
+            return True
+        before, after = state.counters, found.state.counters
+        report.entries += len(entries)
+        report.commits += 1
+        for name in ("folded", "duplicates", "dead"):
+            setattr(report, name, getattr(report, name) + after[name] - before[name])
+        self._state = found.state
+        return True
+
+    def _current(self) -> PartitionState:
+        """The state at the stored cursor: what is remembered, if nobody else has moved it."""
+        if self._state is None:
+            self._state = self.store.load()
+        return self._state
+
+    def refresh(self) -> None:
+        """Forget the remembered state; the next step loads it again."""
+        self._state = None
+
+    def _adapt(self, entries: list[Entry]) -> None:
+        """Read more entries at once where they are small, fewer where they are large."""
+        size = sum(len(value) for entry in entries for value in entry.fields.values()) // len(entries)
+        self._count = max(1, min(MAX_COUNT, 4 * self._count, BYTES_AT_ONCE // max(1, size)))
+
+
+def check_gap(store: PartitionStore, state: PartitionState) -> None:
+    """Make sure that nothing the fold has not read was removed from the log.
+
+    Raises:
+        LogGap: it was.
+    """
+    ends = store.ends()
+    cursor = entry_order(state.cursor.id)
+    if entry_order(ends.deleted_id) > cursor:
+        raise LogGap(
+            f"Entries up to {ends.deleted_id} of partition {store.partition} were removed from the log, "
+            f"but the fold had read only up to {state.cursor.id}: somebody else trims the stream."
+        )
+    if entry_order(ends.last_id) < cursor:
+        raise LogGap(
+            f"The log of partition {store.partition} ends at {ends.last_id}, before the fold's {state.cursor.id}: "
+            "the stream was deleted or an older one restored."
+        )
+
+
+def entry_order(entry_id: str) -> tuple[int, int]:
+    """A stream id as numbers that compare as the ids do."""
+    milliseconds, _, number = entry_id.partition("-")
+    return int(milliseconds), int(number or 0)
