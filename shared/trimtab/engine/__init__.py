@@ -1,0 +1,53 @@
+"""The pure way from statistics to a decision: no I/O, no clock, no global randomness.
+
+::
+
+    cells ─► estimation ─► posterior ─► strategies ─► guardrails ─► decision
+    exact    likelihood    correlated   a proposal    projection    holds, verdicts,
+    sums     θ̂, L, τ       P(best)                    one box       outlook, wording
+
+`probability` (on `quadrature` and `lattice`) computes P(best); `inputs` estimates what `decide` takes; `decide` is what the
+ledger replays. `compute` holds `Engine`, the same way for whoever only has counts.
+"""
+
+from trimtab.engine.cells import Cells
+from trimtab.engine.compute import Engine
+from trimtab.engine.correlated import probability_best_mvn
+from trimtab.engine.decision import Result, decide, parts_after_halt
+from trimtab.engine.estimation import Estimate, estimate
+from trimtab.engine.explanation import (
+    AllocationExplanation,
+    AllocationResult,
+    GuardrailExplanation,
+    Observation,
+    ObservationsSummary,
+    StrategyExplanation,
+)
+from trimtab.engine.inputs import estimate_inputs
+from trimtab.engine.posterior import Belief
+from trimtab.engine.probability import probability_best_beta, probability_best_normal
+from trimtab.engine.strategies import STRATEGIES, Evidence, Strategy
+
+__all__ = [
+    "STRATEGIES",
+    "AllocationExplanation",
+    "AllocationResult",
+    "Belief",
+    "Cells",
+    "Engine",
+    "Estimate",
+    "Evidence",
+    "GuardrailExplanation",
+    "Observation",
+    "ObservationsSummary",
+    "Result",
+    "Strategy",
+    "StrategyExplanation",
+    "decide",
+    "estimate",
+    "estimate_inputs",
+    "parts_after_halt",
+    "probability_best_beta",
+    "probability_best_mvn",
+    "probability_best_normal",
+]

@@ -9,8 +9,8 @@ from pydantic import Field, TypeAdapter
 
 from trimtab.clock import Instant
 from trimtab.ids import ExperimentId, VariantId
-from trimtab.schema.base import SCHEMA_VERSION, Schema
 from trimtab.schema.allocation import Parts
+from trimtab.schema.base import SCHEMA_VERSION, Schema
 from trimtab.schema.constraints import Constraints
 from trimtab.schema.experiment import MetricKind
 

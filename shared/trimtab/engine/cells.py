@@ -1,0 +1,112 @@
+"""Cells: exact sums of one metric per epoch and variant, as the fold hands them over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from trimtab.errors import InvalidInput
+
+Floats = npt.NDArray[np.float64]
+Exact = npt.NDArray[np.object_]
+"""Python integers of any size: no sum overflows and no difference of sums loses a digit."""
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Sums of one metric in E epochs × K variants.
+
+    `n` counts units, `total` adds up round-half-even(x·scale), `total_sq` its squares; all are (E, K) arrays of Python
+    integers. An absent variant is a cell of zeros. Floats appear only after the exact differences are formed.
+    """
+
+    variants: tuple[str, ...]
+    n: Exact
+    total: Exact
+    total_sq: Exact
+    scale: int = 1
+
+    @classmethod
+    def gather(
+        cls,
+        variants: Iterable[str],
+        sums: Mapping[tuple[int, str], Sequence[int]],
+        *,
+        scale: int = 1,
+    ) -> Self:
+        """Cells of `variants`, sorted by id, from `(epoch, variant) → (n, total, total_sq)`; others are left out.
+
+        Raises:
+            InvalidInput: a sum that no data can have; the message names epoch, variant and value.
+        """
+        ids = tuple(sorted(variants))
+        place = {variant: k for k, variant in enumerate(ids)}
+        known = {key: value for key, value in sums.items() if key[1] in place}
+        row = {epoch: e for e, epoch in enumerate(sorted({epoch for epoch, _ in known}))}
+        arrays = [np.zeros((len(row), len(ids)), dtype=object) for _ in range(3)]
+        for (epoch, variant), values in known.items():
+            _check_cell(epoch, variant, values)
+            for array, value in zip(arrays, values, strict=True):
+                array[row[epoch], place[variant]] = int(value)
+        return cls(ids, *arrays, scale=scale)
+
+    @cached_property
+    def counts(self) -> Floats:
+        """(E, K) units as floats."""
+        return self.n.astype(float)
+
+    @cached_property
+    def sums(self) -> Floats:
+        """(E, K) totals in the metric's own unit."""
+        return self.total.astype(float) / self.scale
+
+    @cached_property
+    def trials(self) -> list[int]:
+        """(K,) units per variant over all epochs."""
+        return [int(value) for value in self.n.sum(axis=0)]
+
+    @cached_property
+    def totals(self) -> list[float]:
+        """(K,) Σ of the metric per variant over all epochs, in its own unit."""
+        return [int(value) / self.scale for value in self.total.sum(axis=0)]
+
+    @cached_property
+    def squares_within(self) -> Floats:
+        """(E, K) sums of squared deviations from the cell's mean, (nQ − S²)/n with exact numerator, own unit squared."""
+        exact = self.n * self.total_sq - self.total * self.total
+        return exact.astype(float) / np.maximum(self.counts, 1) / float(self.scale) ** 2
+
+    @cached_property
+    def deviations(self) -> Floats:
+        """(E, K) n_ek(ȳ_ek − ȳ_e): S_ek − n_ek S_e/N_e with exact numerator, in the metric's own unit."""
+        units = self.n.sum(axis=1, keepdims=True)
+        exact = self.total * units - self.n * self.total.sum(axis=1, keepdims=True)
+        return exact.astype(float) / np.maximum(units.astype(float), 1) / self.scale
+
+    def variance_within(self) -> float:
+        """Pooled within-cell variance; the overall one where no cell varies; 0 where no value differs from another."""
+        freedom = float(np.maximum(self.counts - 1, 0).sum())
+        inside = float(self.squares_within.sum()) / freedom if freedom > 0 else 0.0
+        return inside if inside > 0 else self.variance_overall()
+
+    def variance_overall(self) -> float:
+        """Variance of all values around their one mean, own unit squared; 0 for fewer than two."""
+        n, total, squares = (int(array.sum()) for array in (self.n, self.total, self.total_sq))
+        return (n * squares - total * total) / (n * (n - 1)) / self.scale**2 if n > 1 else 0.0
+
+
+def _check_cell(epoch: int, variant: str, values: Sequence[Any]) -> None:
+    n, total, total_sq = values
+    if n < 0 or total_sq < 0 or n * total_sq < total * total or (n == 0 and (total or total_sq)):
+        raise InvalidInput(
+            f"The sums of variant {variant!r} in epoch {epoch} cannot come from any data: "
+            f"n {n}, total {total}, total of squares {total_sq}.",
+            variant=variant,
+            field="total_sq",
+            value=total_sq,
+        )

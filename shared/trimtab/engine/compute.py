@@ -1,0 +1,217 @@
+"""`Engine.compute`: counts and previous weights in, guarded weights and an explanation out; nothing to run, nothing kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from trimtab.engine.explanation import (
+    AllocationExplanation,
+    AllocationResult,
+    GuardrailExplanation,
+    Observation,
+    ObservationsSummary,
+    StrategyExplanation,
+)
+from trimtab.engine.guardrails import Box, make_box
+from trimtab.engine.observations import check_feasible, check_instants, check_observations, check_weights
+from trimtab.engine.probability import Floats, probability_best_beta
+from trimtab.engine.projection import project
+from trimtab.engine.strategies import Evidence, strategy
+from trimtab.engine.verdicts import bound_by, verdicts
+from trimtab.engine.wording import count, span
+from trimtab.schema.constraints import Constraints
+from trimtab.schema.decision import Verdict, VerdictCode
+
+_UNIT = 10**12  # weights here are floats, so the box is cut far finer than published parts
+_APPLIED = {
+    VerdictCode.MAX_STEP: "max_step_clamp",
+    VerdictCode.FLOOR: "min_weight_floor",
+    VerdictCode.CEILING: "ceiling",
+    VerdictCode.PIN: "pin",
+    VerdictCode.STEP_WIDENED: "step_widened",
+    VerdictCode.RELAXED: "relaxed",
+    VerdictCode.ROOM: "normalize",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Turns counts into the next weights under a strategy: `heuristic`, `thompson`, `top_two` or `fixed`.
+
+    Raises:
+        InvalidInput (a ValueError): there is no such strategy.
+    """
+
+    strategy: str = "heuristic"
+
+    def __post_init__(self) -> None:
+        strategy(self.strategy)
+
+    def compute(
+        self,
+        *,
+        observations: Mapping[str, Observation],
+        previous_weights: Mapping[str, float],
+        constraints: Constraints | None = None,
+        seed: int | None = None,
+        last_updated_at_epoch_s: float | None = None,
+        now_epoch_s: float | None = None,
+    ) -> AllocationResult:
+        """The next weights and why.
+
+        Weights keep every constraint at once: floor, ceiling and step limit hold together and the sum is 1 within 1e-9.
+        A hold, for lack of trials or within the cooldown, returns the previous weights as they were given.
+
+        Counts are taken as one period with one base rate. Counts pooled over periods in which weights *and* base rates
+        moved favour whoever had the traffic in the good times; the service keeps them apart, this function cannot.
+
+        Args:
+            observations: trials and successes per variant; any non-blank id; order does not matter.
+            previous_weights: shares in force, of the same variants, adding up to 1.
+            constraints: limits; default `Constraints()`.
+            seed: recorded in the explanation. P(best) is integrated, not drawn, so results do not depend on it.
+            last_updated_at_epoch_s: when weights last changed, in seconds; None: never, and so no cooldown.
+            now_epoch_s: the current instant; needed with `last_updated_at_epoch_s`.
+
+        Raises:
+            InvalidInput (a ValueError): the message names variant, field and value.
+            ConfigurationError (an InvalidInput): limits that no weights can meet.
+        """
+        limits = constraints or Constraints()
+        seen = check_observations(observations)
+        previous = check_weights(previous_weights, seen, limits.epsilon)
+        passed = check_instants(last_updated_at_epoch_s, now_epoch_s)
+        proposal, details = self._propose(seen, previous, seed)
+        check_feasible(seen, limits)
+        held = _hold(seen, limits, passed)
+        if held is not None:
+            weights, guardrails = dict(previous_weights), held
+        else:
+            final, guardrails = _guard(previous, proposal, limits)
+            weights = {variant: final[variant] for variant in previous_weights}
+        return AllocationResult(
+            weights=weights,
+            explanation=AllocationExplanation(
+                strategy=StrategyExplanation(self.strategy, details),
+                observations=ObservationsSummary(
+                    len(seen), sum(o.trials for o in seen.values()), sum(o.successes for o in seen.values())
+                ),
+                previous_weights=dict(previous_weights),
+                proposed_weights={variant: proposal[variant] for variant in previous_weights},
+                final_weights=dict(weights),
+                guardrails=guardrails,
+            ),
+        )
+
+    def _propose(
+        self, seen: Mapping[str, Observation], previous: Mapping[str, float], seed: int | None
+    ) -> tuple[dict[str, float], dict[str, Any]]:
+        trials = np.array([o.trials for o in seen.values()], float)
+        successes = np.array([o.successes for o in seen.values()], float)
+        alpha, beta, prior = beta_posterior(trials, successes)
+        p_best = np.round(probability_best_beta(alpha, beta), 9)
+        evidence = Evidence(
+            trials=trials,
+            successes=successes,
+            previous=np.array(list(previous.values())),
+            p_best=p_best,
+            p_best_without=lambda k: _without(alpha, beta, k),
+        )
+        shares = dict(zip(seen, strategy(self.strategy)(evidence).tolist(), strict=True))
+        details: dict[str, Any] = {"strategy": self.strategy, "seed": seed}
+        if self.strategy == "heuristic":
+            return shares, {**details, "alpha": 1.0, "seed_used": False}
+        posterior = {
+            variant: {"alpha": a, "beta": b}
+            for variant, a, b in zip(seen, alpha.tolist(), beta.tolist(), strict=True)
+        }
+        p_best_by_variant = dict(zip(seen, p_best.tolist(), strict=True))
+        return shares, {**details, "priors": prior, "posterior": posterior, "p_best": p_best_by_variant}
+
+
+def beta_posterior(trials: Floats, successes: Floats) -> tuple[Floats, Floats, dict[str, float]]:
+    """α and β (K,) of the Beta posteriors, and the prior Beta(κm, κ(1 − m)) they share (STATISTICS §2).
+
+    m = (Σs + ½)/(Σn + 1) puts the prior where the data are, and κ = 4/(m(1 − m)) − 1 gives it a standard deviation of ½
+    on the logit scale, so that a rate of 1 in 1,000 is not pulled up by a prior that expects 1 in 2.
+    """
+    mean = (successes.sum() + .5) / (trials.sum() + 1)
+    strength = 4 / (mean * (1 - mean)) - 1
+    prior = {"alpha": float(strength * mean), "beta": float(strength * (1 - mean))}
+    return prior["alpha"] + successes, prior["beta"] + trials - successes, prior
+
+
+def _without(alpha: Floats, beta: Floats, left_out: int) -> Floats:
+    others = np.delete(np.arange(len(alpha)), left_out)
+    result = np.zeros(len(alpha))
+    result[others] = probability_best_beta(alpha[others], beta[others])
+    return result
+
+
+def _hold(
+    seen: Mapping[str, Observation], limits: Constraints, passed: float | None
+) -> GuardrailExplanation | None:
+    if passed is not None and passed < limits.cooldown_seconds:
+        return GuardrailExplanation(
+            changed=False,
+            hold_reason="cooldown",
+            guardrails_applied=("cooldown_hold",),
+            cooldown_remaining_s=limits.cooldown_seconds - passed,
+            sentences=(f"Weights changed {span(passed)} ago and rest for {span(limits.cooldown_seconds)}.",),
+        )
+    below = {variant: o.trials for variant, o in seen.items() if o.trials < limits.min_trials}
+    if not below:
+        return None
+    behind = min(below, key=lambda variant: (below[variant], variant))
+    return GuardrailExplanation(
+        changed=False,
+        hold_reason="min_trials_not_met",
+        guardrails_applied=("min_trials_hold",),
+        variants_below_min_trials=below,
+        sentences=(f"{behind} has {count(below[behind])} of the {count(limits.min_trials)} trials needed first.",),
+    )
+
+
+def _guard(
+    previous: Mapping[str, float], proposal: Mapping[str, float], limits: Constraints
+) -> tuple[dict[str, float], GuardrailExplanation]:
+    variants, wanted = list(previous), list(proposal.values())
+    whole = [round(weight * _UNIT) for weight in previous.values()]
+    before = project(whole, [0] * len(whole), [_UNIT] * len(whole), _UNIT)  # the sum may be off by 1e-6
+    box = make_box(variants, before, limits, unit=_UNIT)
+    parts = box.nearest(wanted)
+    weights = dict(zip(variants, (part / _UNIT for part in parts), strict=True))
+    largest = max(abs(weights[variant] - previous[variant]) for variant in variants)
+    found = verdicts(variants, box, wanted, parts)
+    return weights, _explain(box, variants, wanted, parts, found, changed=largest > max(limits.epsilon, 1e-9))
+
+
+def _explain(
+    box: Box,
+    variants: Sequence[str],
+    wanted: Sequence[float],
+    parts: Sequence[int],
+    found: Sequence[Verdict],
+    *,
+    changed: bool,
+) -> GuardrailExplanation:
+    bounds = {variant: bound_by(k, box, wanted[k], parts[k]) for k, variant in enumerate(variants)}
+    clamps, floors = {}, {}
+    for k, variant in enumerate(variants):
+        share = parts[k] / box.unit
+        if bounds[variant] is VerdictCode.MAX_STEP:
+            low, high = box.low(k) / box.unit, box.high(k) / box.unit
+            clamps[variant] = {"raw": wanted[k], "clamped": share, "lo": low, "hi": high}
+        if bounds[variant] is VerdictCode.FLOOR:
+            floors[variant] = {"before": wanted[k], "after": share}
+    return GuardrailExplanation(
+        changed=changed,
+        guardrails_applied=tuple(name for code, name in _APPLIED.items() if any(v.code is code for v in found)),
+        max_step_clamps=clamps,
+        min_weight_floors=floors,
+        sentences=tuple(verdict.sentence for verdict in found),
+    )

@@ -1,0 +1,213 @@
+"""`decide`: from the sufficient inputs to the next parts, with every reason. Pure: the ledger replays it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from trimtab.engine.guardrails import Box, make_box
+from trimtab.engine.holds import awaiting, find_holds, invalid_input
+from trimtab.engine.outlook import blocked_until, next_move, story
+from trimtab.engine.posterior import Belief
+from trimtab.engine.strategies import Evidence, strategy
+from trimtab.engine.verdicts import verdicts
+from trimtab.errors import InvalidInput
+from trimtab.schema.base import PARTS
+from trimtab.schema.decision import HoldCode, Inputs, Outcome, Posterior, Reason, Verdict
+
+_SIGNIFICANT = 12  # digits of reported effects: what is beyond differs between machines
+
+
+@dataclass(frozen=True)
+class Result:
+    """What `decide` found; field for field what the ledger's `Decision` takes."""
+
+    outcome: Outcome
+    parts: dict[str, int]
+    posterior: dict[str, Posterior]
+    proposal: dict[str, float]
+    verdicts: tuple[Verdict, ...]
+    reasons: tuple[Reason, ...]
+    sentence: str
+    would_move: str
+
+
+def decide(inputs: Inputs) -> Result:
+    """The next parts and why.
+
+    Never raises for bad data: what cannot be decided from is a hold that says so. The order of variants in `inputs` does
+    not matter. A halted variant that still has traffic loses it at once, whatever else would hold, unless the experiment
+    is not running.
+    """
+    reasons = find_holds(inputs)
+    if any(reason.code is HoldCode.INVALID_INPUT for reason in reasons):
+        return _hold(inputs, reasons, {}, {})
+    inputs = _sorted(inputs)
+    belief = Belief.of(
+        inputs.theta,
+        inputs.information,
+        inputs.precision,
+        inputs.prior_sd,
+        higher_is_better=inputs.direction == "increase",
+    )
+    posterior = _posterior(inputs, belief)
+    try:
+        proposal = _propose(inputs, belief)
+    except InvalidInput as problem:
+        return _hold(inputs, (*reasons, invalid_input(str(problem))), posterior, {})
+    halting = any(inputs.previous.get(variant) for variant in _halted(inputs))
+    if halting and not any(reason.code is HoldCode.NOT_RUNNING for reason in reasons):
+        return _halt(inputs, posterior, proposal)
+    if reasons:
+        return _hold(inputs, reasons, posterior, proposal)
+    return _move(inputs, posterior, proposal)
+
+
+def parts_after_halt(inputs: Inputs) -> dict[str, int]:
+    """The parts that follow at once when `inputs.halted` are halted: they get 0, the others share what that sets free.
+
+    The others' parts are the nearest to what they had that keep floors, ceilings and pins; the step limit does not
+    apply. With every variant halted, control serves everybody.
+    """
+    inputs = _sorted(inputs)
+    previous = _previous(inputs)
+    free = inputs.constraints.model_copy(update={"max_step": 1.0})
+    box = make_box(inputs.variants, previous, free, halted=_halted(inputs))
+    return dict(zip(inputs.variants, box.nearest([parts / PARTS for parts in previous]), strict=True))
+
+
+def _move(inputs: Inputs, posterior: dict[str, Posterior], proposal: dict[str, float]) -> Result:
+    box = make_box(
+        inputs.variants, _previous(inputs), inputs.constraints, halted=_halted(inputs), awaiting=_awaiting(inputs)
+    )
+    wanted = list(proposal.values())
+    parts = box.nearest(wanted)
+    found = verdicts(inputs.variants, box, wanted, parts)
+    outlook = next_move(inputs.variants, box, wanted, parts, inputs.constraints)
+    if _as_good_as_equal(box, parts, inputs.constraints.epsilon):
+        reason = Reason(code=HoldCode.UNCHANGED, sentence=_unchanged(inputs, box, wanted, parts))
+        return Result(
+            Outcome.HOLD,
+            dict(inputs.previous),
+            posterior,
+            proposal,
+            found,
+            (reason,),
+            reason.sentence,
+            outlook,
+        )
+    return Result(
+        Outcome.MOVE,
+        dict(zip(inputs.variants, parts, strict=True)),
+        posterior,
+        proposal,
+        found,
+        (),
+        story(inputs.variants, box, wanted, parts),
+        outlook,
+    )
+
+
+def _halt(inputs: Inputs, posterior: dict[str, Posterior], proposal: dict[str, float]) -> Result:
+    parts = parts_after_halt(inputs)
+    names = [variant for variant in _halted(inputs) if inputs.previous.get(variant)]
+    box = make_box(
+        inputs.variants,
+        _previous(inputs),
+        inputs.constraints.model_copy(update={"max_step": 1.0}),
+        halted=_halted(inputs),
+    )
+    found = verdicts(inputs.variants, box, list(proposal.values()), list(parts.values()))
+    sentence = f"{', '.join(names)} gets no traffic: it is halted, and what it had goes to the others at once."
+    return Result(
+        Outcome.HALT,
+        parts,
+        posterior,
+        proposal,
+        found,
+        (),
+        sentence,
+        "The others move again at the next decision; a halted variant waits for a person to resume it.",
+    )
+
+
+def _hold(
+    inputs: Inputs, reasons: Sequence[Reason], posterior: dict[str, Posterior], proposal: dict[str, float]
+) -> Result:
+    return Result(
+        Outcome.HOLD,
+        dict(inputs.previous),
+        posterior,
+        proposal,
+        (),
+        tuple(reasons),
+        reasons[0].sentence,
+        blocked_until(reasons),
+    )
+
+
+def _sorted(inputs: Inputs) -> Inputs:
+    """`inputs` with variants in the order of their ids, which is the order all ties are broken in."""
+    order = sorted(range(len(inputs.variants)), key=inputs.variants.__getitem__)
+    if order == list(range(len(order))):
+        return inputs
+    moved = {
+        name: tuple(getattr(inputs, name)[k] for k in order)
+        for name in ("variants", "theta", "precision", "trials", "successes")
+    }
+    matrix = tuple(tuple(inputs.information[j][k] for k in order) for j in order)
+    return inputs.model_copy(update={**moved, "information": matrix})
+
+
+def _propose(inputs: Inputs, belief: Belief) -> dict[str, float]:
+    evidence = Evidence(
+        trials=np.asarray(inputs.trials, float),
+        successes=np.asarray(inputs.successes, float),
+        previous=np.asarray(_previous(inputs), float),
+        p_best=belief.p_best,
+        p_best_without=belief.p_best_without,
+        higher_is_better=belief.higher_is_better,
+        kind=inputs.kind,
+    )
+    shares = strategy(inputs.strategy)(evidence)
+    return dict(zip(inputs.variants, np.round(shares, 9).tolist(), strict=True))
+
+
+def _posterior(inputs: Inputs, belief: Belief) -> dict[str, Posterior]:
+    columns = (belief.p_best.tolist(), belief.effects.tolist(), belief.effect_sds.tolist(), inputs.trials)
+    return {
+        variant: Posterior.model_construct(
+            p_best=p, effect_size=_significant(effect), effect_sd=_significant(sd), trials=n
+        )
+        for variant, p, effect, sd, n in zip(inputs.variants, *columns, strict=True)
+    }
+
+
+def _significant(value: float) -> float:
+    return float(f"{value:.{_SIGNIFICANT}g}")
+
+
+def _previous(inputs: Inputs) -> list[int]:
+    return [inputs.previous.get(variant, 0) for variant in inputs.variants]
+
+
+def _halted(inputs: Inputs) -> list[str]:
+    halted = [variant for variant in inputs.variants if variant in set(inputs.halted)]
+    return [v for v in halted if v != inputs.control] if len(halted) == len(inputs.variants) else halted
+
+
+def _awaiting(inputs: Inputs) -> list[str]:
+    """Who waits at its entry weight; a variant without any share would wait for ever, so it enters by steps."""
+    return [v for v in awaiting(inputs) if inputs.previous.get(v) or inputs.constraints.floor(v) > 0]
+
+
+def _as_good_as_equal(box: Box, parts: Sequence[int], epsilon: float) -> bool:
+    return max(abs(after - before) for after, before in zip(parts, box.previous, strict=True)) <= epsilon * box.unit
+
+
+def _unchanged(inputs: Inputs, box: Box, wanted: Sequence[float], parts: Sequence[int]) -> str:
+    if all(abs(want * box.unit - got) <= 1 for want, got in zip(wanted, parts, strict=True)):
+        return "Weights stay: they already are what the evidence asks for."
+    return "Weights stay: the limits allow no move towards what the evidence asks for."

@@ -1,0 +1,149 @@
+"""Guardrails: every limit becomes one side of one box of whole parts, and the proposal goes to its nearest point.
+
+lo_k = max(floor_k, prev_k − max_step), hi_k = min(ceiling_k, prev_k + max_step); pins are lo = hi. All limits hold at
+once, in the published integers, not only in the floats before rounding (STATISTICS §3).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from trimtab.engine.projection import project
+from trimtab.errors import InvalidInput
+from trimtab.schema.base import PARTS
+from trimtab.schema.constraints import Constraints
+
+_ROUNDING = 1e-3  # parts: .05 × 1e6 is 50,000 even where floats make it 50,000.000000000007
+
+
+@dataclass(frozen=True)
+class Box:
+    """Bounds on the next parts, by place; variants are in the order of their ids.
+
+    `floor` and `ceiling` are the standing limits, in parts; `pinned` maps a place to the parts it must have, `halted` and
+    `awaiting` say why. `step` is the most that anyone may move now, `wider` by how much that exceeds the configured step,
+    `relaxed` names what gave way where no weights could meet everything.
+    """
+
+    previous: tuple[int, ...]
+    floor: tuple[int, ...]
+    ceiling: tuple[int, ...]
+    pinned: Mapping[int, int]
+    halted: frozenset[int]
+    awaiting: frozenset[int]
+    step: int
+    unit: int = PARTS
+    wider: int = 0
+    relaxed: str = ""
+
+    def low(self, k: int) -> int:
+        return self.pinned[k] if k in self.pinned else max(self.floor[k], self.previous[k] - self.step)
+
+    def high(self, k: int) -> int:
+        return self.pinned[k] if k in self.pinned else min(self.ceiling[k], self.previous[k] + self.step)
+
+    @property
+    def feasible(self) -> bool:
+        lows = [self.low(k) for k in range(len(self.previous))]
+        highs = [self.high(k) for k in range(len(self.previous))]
+        fits = all(low <= high for low, high in zip(lows, highs, strict=True))
+        return fits and sum(lows) <= self.unit <= sum(highs)
+
+    def nearest(self, proposal: Sequence[float]) -> list[int]:
+        """The parts inside the box nearest to `proposal` (shares by place)."""
+        places = range(len(self.previous))
+        wanted = [share * self.unit for share in proposal]
+        return project(wanted, [self.low(k) for k in places], [self.high(k) for k in places], self.unit)
+
+
+def make_box(
+    variants: Sequence[str],
+    previous: Sequence[int],
+    constraints: Constraints,
+    *,
+    halted: Iterable[str] = (),
+    awaiting: Iterable[str] = (),
+    unit: int = PARTS,
+) -> Box:
+    """The box for the next move; never empty, as long as one variant is not halted.
+
+    A variant in `awaiting` keeps its previous parts, or its floor where that is more. If the limits leave no weights at all
+    (a variant was added, a floor raised), the step is widened to the least that does; if even that does not help, what
+    waits for evidence is set free, then pins and ceilings, then floors, and `relaxed` says so.
+
+    Args:
+        variants: ids in sorted order; `previous` are their parts, which add up to `unit`.
+        unit: what parts add up to.
+
+    Raises:
+        InvalidInput: every variant is halted.
+    """
+    stopped = frozenset(k for k, variant in enumerate(variants) if variant in set(halted))
+    waiting = frozenset(k for k, variant in enumerate(variants) if variant in set(awaiting)) - stopped
+    most_floor = unit // max(1, len(variants) - len(stopped))
+    floor = [0 if k in stopped else min(_up(constraints.floor(v), unit), most_floor) for k, v in enumerate(variants)]
+    ceiling = [_down(constraints.ceiling(variant), unit) for variant in variants]
+    pinned = {k: round(constraints.pins[v] * unit) for k, v in enumerate(variants) if v in constraints.pins}
+    if len(pinned) == len(variants):  # thirds, say, do not add up in whole parts
+        pinned = dict(enumerate(project(list(pinned.values()), [0] * len(pinned), [unit] * len(pinned), unit)))
+    box = Box(
+        previous=tuple(previous),
+        floor=tuple(floor),
+        ceiling=tuple(max(top, bottom) for top, bottom in zip(ceiling, floor, strict=True)),
+        pinned={**{k: max(previous[k], floor[k]) for k in waiting}, **pinned, **dict.fromkeys(stopped, 0)},
+        halted=stopped,
+        awaiting=waiting - pinned.keys(),
+        step=_down(constraints.max_step, unit),
+        unit=unit,
+    )
+    return _open(box)
+
+
+def _open(box: Box) -> Box:
+    """`box`, made wider where it is empty."""
+    places = range(len(box.previous))
+    only_halted = dict.fromkeys(box.halted, 0)
+    for candidate in (
+        box,
+        replace(box, pinned=_without(box.pinned, box.awaiting), awaiting=frozenset(), relaxed="waiting for evidence"),
+        replace(box, pinned=only_halted, awaiting=frozenset(), ceiling=(box.unit,) * len(places), relaxed="ceilings"),
+        replace(
+            box,
+            pinned=only_halted,
+            awaiting=frozenset(),
+            ceiling=(box.unit,) * len(places),
+            floor=(0,) * len(places),
+            relaxed="floors and ceilings",
+        ),
+    ):
+        if replace(candidate, step=box.unit).feasible:
+            return _widen(candidate)
+    raise InvalidInput("Every variant is halted, so nobody is left to serve.", field="halted")
+
+
+def _widen(box: Box) -> Box:
+    """The least step, no smaller than the configured one, with which the box is not empty."""
+    if box.feasible:
+        return box
+    narrow, wide = box.step, box.unit
+    while wide - narrow > 1:
+        middle = (narrow + wide) // 2
+        if replace(box, step=middle).feasible:
+            wide = middle
+        else:
+            narrow = middle
+    return replace(box, step=wide, wider=wide - box.step)
+
+
+def _without(pinned: Mapping[int, int], places: frozenset[int]) -> dict[int, int]:
+    return {k: parts for k, parts in pinned.items() if k not in places}
+
+
+def _up(share: float, unit: int) -> int:
+    return math.ceil(share * unit - _ROUNDING)
+
+
+def _down(share: float, unit: int) -> int:
+    return math.floor(share * unit + _ROUNDING)

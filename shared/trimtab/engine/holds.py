@@ -1,0 +1,106 @@
+"""Why weights may have to stay: what the engine itself finds, beside the facts it is handed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from trimtab.engine.wording import count, listed, span
+from trimtab.schema.base import PARTS
+from trimtab.schema.decision import HoldCode, Inputs, Reason
+
+_ORDER = {code: place for place, code in enumerate(HoldCode)}
+
+
+def find_holds(inputs: Inputs) -> tuple[Reason, ...]:
+    """Every reason to hold, in the order in which the rules are asked; the first one speaks for the decision."""
+    found = [*inputs.facts, *invalid(inputs), *_cooldown(inputs), *_min_trials(inputs)]
+    return tuple(sorted(found, key=lambda reason: _ORDER[reason.code]))
+
+
+def invalid(inputs: Inputs) -> list[Reason]:
+    """One reason that names the first thing no decision can be made from; none if all is well."""
+    problem = _problem(inputs)
+    return [invalid_input(problem)] if problem else []
+
+
+def invalid_input(problem: str) -> Reason:
+    return Reason(code=HoldCode.INVALID_INPUT, sentence=f"Weights stay, for the input is invalid: {problem}")
+
+
+def awaiting(inputs: Inputs) -> list[str]:
+    """Variants added later that still lack the least number of trials; they stay pinned while others move."""
+    later, least = set(inputs.entered_later), inputs.constraints.min_trials
+    return [v for v, n in zip(inputs.variants, inputs.trials, strict=True) if v in later and n < least]
+
+
+def _problem(inputs: Inputs) -> str | None:
+    size = len(inputs.variants)
+    vectors = {name: getattr(inputs, name) for name in ("theta", "precision", "trials", "successes")}
+    for name, values in vectors.items():
+        if len(values) != size:
+            return f"{name} has {len(values)} values for {size} variants."
+        for variant, value in zip(inputs.variants, values, strict=True):
+            if not math.isfinite(value) or (name in ("precision", "trials") and value < 0):
+                return f"{name} of variant {variant!r} is {value!r}."
+    if len(set(inputs.variants)) != size or size == 0:
+        return "variants are missing or named twice."
+    matrix = inputs.information
+    if len(matrix) != size or any(len(row) != size for row in matrix):
+        return f"information is not a {size} × {size} matrix."
+    if not np.isfinite(matrix).all():
+        return "information holds a value that is not finite."
+    if not (math.isfinite(inputs.prior_sd) and inputs.prior_sd >= 0):
+        return f"prior_sd is {inputs.prior_sd!r}."
+    return _previous_problem(inputs)
+
+
+def _previous_problem(inputs: Inputs) -> str | None:
+    known = set(inputs.variants)
+    if strangers := sorted(v for v in inputs.previous if v not in known):
+        return f"previous weights name {listed(strangers)}, which the experiment does not have."
+    if (total := sum(inputs.previous.values())) != PARTS:
+        return f"previous weights add up to {total:,} parts, not to {PARTS:,}."
+    return None
+
+
+def _cooldown(inputs: Inputs) -> list[Reason]:
+    period = inputs.constraints.cooldown_seconds
+    if inputs.changed_at is None:  # the first change waits for nothing
+        return []
+    passed = max(0, inputs.now - inputs.changed_at) / 1000
+    if passed >= period:
+        return []
+    return [
+        Reason(
+            code=HoldCode.COOLDOWN,
+            sentence=f"Weights changed {span(passed)} ago and rest for {span(period)} after a change.",
+            numbers={"passed_seconds": passed, "cooldown_seconds": period, "remaining_seconds": period - passed},
+        )
+    ]
+
+
+def _min_trials(inputs: Inputs) -> list[Reason]:
+    least = inputs.constraints.min_trials
+    lacking = {
+        variant: n
+        for variant, n in zip(inputs.variants, inputs.trials, strict=False)
+        if n < least and variant not in _exempt(inputs)
+    }
+    if not lacking:
+        return []
+    behind = min(lacking, key=lambda variant: (lacking[variant], variant))
+    numbers = {"min_trials": float(least), **{f"trials.{variant}": float(n) for variant, n in lacking.items()}}
+    sentence = f"{behind} has {count(lacking[behind])} of the {count(least)} trials that every variant needs first"
+    others = len(lacking) - 1
+    if others:
+        sentence += f", and {others} other{'s are' if others > 1 else ' is'} short of them too"
+    return [Reason(code=HoldCode.MIN_TRIALS, sentence=f"{sentence}.", numbers=numbers)]
+
+
+def _exempt(inputs: Inputs) -> set[str]:
+    """Who is not waited for: added later, halted, or limited to no share at all, which could wait for ever."""
+    closed: Iterable[str] = (v for v in inputs.variants if inputs.constraints.ceiling(v) == 0)
+    return {*inputs.entered_later, *inputs.halted, *closed}

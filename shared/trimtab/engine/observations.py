@@ -1,0 +1,124 @@
+"""What `Engine.compute` refuses, each with the variant, the field and the value at fault."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any
+
+from trimtab.engine.explanation import Observation
+from trimtab.errors import ConfigurationError, InvalidInput
+from trimtab.schema.constraints import Constraints
+
+_SUM_TOLERANCE = 1e-6
+
+
+def check_observations(observations: Mapping[str, Observation]) -> dict[str, Observation]:
+    """The observations sorted by variant id, with whole numbers.
+
+    Raises:
+        InvalidInput: none at all, a blank id, or counts that are negative, not whole or not finite, or more successes
+            than trials.
+    """
+    if not observations:
+        raise InvalidInput("observations: there is no variant.", field="observations", value={})
+    for variant in observations:
+        if not isinstance(variant, str) or not variant.strip():
+            raise InvalidInput(f"Variant id {variant!r} is not a non-blank string.", field="variant", value=variant)
+    return {variant: _check_observation(variant, observations[variant]) for variant in sorted(observations)}
+
+
+def check_weights(weights: Mapping[str, float], variants: Mapping[str, Any], epsilon: float) -> dict[str, float]:
+    """The previous weights sorted by variant id.
+
+    Raises:
+        InvalidInput: none at all, other variants than observed, a weight outside [0, 1], or a sum other than 1.
+    """
+    if not weights:
+        raise InvalidInput("previous_weights: there is no variant.", field="previous_weights", value={})
+    missing, extra = sorted(variants.keys() - weights.keys()), sorted(map(str, weights.keys() - variants.keys()))
+    if missing or extra:
+        raise InvalidInput(
+            f"previous_weights and observations name different variants: missing {missing}, extra {extra}.",
+            field="previous_weights",
+            value={"missing": missing, "extra": extra},
+        )
+    for variant, weight in weights.items():
+        if not _is_number(weight) or not 0 <= weight <= 1:
+            raise InvalidInput(
+                f"previous_weights of variant {variant!r} is {weight!r}, not a share from 0 to 1.",
+                field="previous_weights",
+                variant=variant,
+                value=weight,
+            )
+    total = math.fsum(weights.values())
+    if abs(total - 1) > max(epsilon, _SUM_TOLERANCE):
+        raise InvalidInput(f"previous_weights add up to {total!r}, not to 1.", field="previous_weights", value=total)
+    return {variant: float(weights[variant]) for variant in sorted(weights)}
+
+
+def check_feasible(variants: Mapping[str, Any], constraints: Constraints) -> None:
+    """Refuse limits that no weights of these variants can meet, data or no data.
+
+    Raises:
+        ConfigurationError: floors above 1 or ceilings below 1 together, or a limit for a variant that is not there.
+    """
+    for name in ("floors", "ceilings", "pins"):
+        if strangers := sorted(getattr(constraints, name).keys() - variants.keys()):
+            raise ConfigurationError(f"constraints.{name} names {strangers}, which were not observed.", field=name)
+    floors, ceilings = sum(map(constraints.floor, variants)), sum(map(constraints.ceiling, variants))
+    if floors > 1 + constraints.epsilon:
+        raise ConfigurationError(
+            f"min_weight: the floors of {len(variants)} variants add up to {floors:.6g}, above 1; "
+            f"the largest min_weight that fits is {1 / len(variants):.6g}.",
+            field="min_weight",
+            value=constraints.min_weight,
+        )
+    if ceilings < 1 - constraints.epsilon:
+        raise ConfigurationError(f"ceilings of all variants add up to {ceilings:.6g}, below 1.", field="ceilings")
+
+
+def check_instants(last_updated_at_epoch_s: float | None, now_epoch_s: float | None) -> float | None:
+    """Seconds since the last update; None if there was none. There is no clock in here: whoever gives the one gives both.
+
+    Raises:
+        InvalidInput: an instant is not a finite number, or `now_epoch_s` is missing.
+    """
+    given = {"last_updated_at_epoch_s": last_updated_at_epoch_s, "now_epoch_s": now_epoch_s}
+    for name, value in given.items():
+        if value is not None and not _is_number(value):
+            raise InvalidInput(f"{name} is {value!r}, not a finite number of seconds.", field=name, value=value)
+    if last_updated_at_epoch_s is None:
+        return None
+    if now_epoch_s is None:
+        raise InvalidInput(
+            "now_epoch_s is missing: with last_updated_at_epoch_s given, the cooldown needs both.", field="now_epoch_s"
+        )
+    return max(0.0, float(now_epoch_s) - float(last_updated_at_epoch_s))
+
+
+def _check_observation(variant: str, observation: Observation) -> Observation:
+    counts = {}
+    for name in ("trials", "successes"):
+        value = getattr(observation, name, None)
+        if not _is_number(value) or value < 0 or value != int(value):
+            raise InvalidInput(
+                f"{name} of variant {variant!r} is {value!r}, not a whole number ≥ 0.",
+                field=name,
+                variant=variant,
+                value=value,
+            )
+        counts[name] = int(value)
+    if counts["successes"] > counts["trials"]:
+        raise InvalidInput(
+            f"successes of variant {variant!r} are {counts['successes']}, more than its {counts['trials']} trials.",
+            field="successes",
+            variant=variant,
+            value=counts["successes"],
+        )
+    return Observation(**counts)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,78 @@
+"""The decision in one sentence, and what would have to change for weights to move (further)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trimtab.engine.guardrails import Box
+from trimtab.engine.verdicts import bound_by, change_text, why_text
+from trimtab.engine.wording import count, percent, points, span
+from trimtab.schema.constraints import Constraints
+from trimtab.schema.decision import HoldCode, Reason
+
+_UNTIL = {
+    HoldCode.NOT_RUNNING: "the experiment runs",
+    HoldCode.PAUSED: "a person resumes it",
+    HoldCode.STALE: "the log has been read up to its end",
+    HoldCode.LOG_GAP: "an operator has looked at the gap in the log",
+    HoldCode.INVALID_INPUT: "the input named is corrected",
+    HoldCode.SAMPLE_RATIO: "units arrive in the shares that were served, and a person resumes it",
+    HoldCode.LEAK: "variants without a share stop receiving units, and a person resumes it",
+    HoldCode.DEAD_LETTERS: "fewer events are refused",
+    HoldCode.COOLDOWN: "the cooldown is over",
+    HoldCode.MIN_TRIALS: "every variant has enough trials",
+    HoldCode.UNCHANGED: "new outcomes change what the evidence asks for",
+}
+
+
+def story(variants: Sequence[str], box: Box, wanted: Sequence[float], parts: Sequence[int]) -> str:
+    """The largest change, what it wanted and what bound it; then how far the others move."""
+    changes = [after - before for after, before in zip(parts, box.previous, strict=True)]
+    lead = min(range(len(changes)), key=lambda k: (-abs(changes[k]), -changes[k], k))
+    text = change_text(variants[lead], box.previous[lead] / box.unit, parts[lead] / box.unit)
+    text += f": {why_text(bound_by(lead, box, wanted[lead], parts[lead]), lead, box, wanted[lead])}"
+    others = [abs(change) for k, change in enumerate(changes) if k != lead and change]
+    if len(others) > 1:
+        text += f"; {len(others)} others move by at most {points(max(others) / box.unit)}"
+    return f"{text}."
+
+
+def next_move(
+    variants: Sequence[str], box: Box, wanted: Sequence[float], parts: Sequence[int], constraints: Constraints
+) -> str:
+    """What keeps whoever is furthest from its wish from getting there."""
+    far = [want * box.unit - got for want, got in zip(wanted, parts, strict=True)]
+    lead = min(range(len(far)), key=lambda k: (-abs(far[k]), -far[k], k))
+    if abs(far[lead]) <= 1:
+        return "Weights are what the evidence asks for; new outcomes would have to change it."
+    want = f"{variants[lead]} still wants {percent(wanted[lead])[0]}"
+    if parts[lead] != box.previous[lead] and _gets_closer(lead, box, wanted[lead], parts[lead]):
+        return f"{want}: the next move may go on, {span(constraints.cooldown_seconds)} after this one."
+    return f"{want}: its limits, or those of the others, would have to change, or new outcomes what it wants."
+
+
+def blocked_until(reasons: Sequence[Reason]) -> str:
+    """All that has to happen before weights may move, in the order of the rules."""
+    conditions: dict[str, None] = {}
+    for reason in reasons:
+        conditions[_condition(reason)] = None
+    return f"Weights move again once {', and '.join(conditions)}."
+
+
+def _condition(reason: Reason) -> str:
+    numbers = reason.numbers
+    if reason.code is HoldCode.COOLDOWN and "remaining_seconds" in numbers:
+        return f"{span(numbers['remaining_seconds'])} more have passed"
+    if reason.code is HoldCode.MIN_TRIALS and "min_trials" in numbers:
+        least = numbers["min_trials"]
+        missing = {name.removeprefix("trials."): least - n for name, n in numbers.items() if name.startswith("trials.")}
+        behind = max(missing, key=lambda variant: (missing[variant], variant))
+        others = " and the others theirs" if len(missing) > 1 else ""
+        return f"{behind} has {count(missing[behind])} more trials{others}"
+    return _UNTIL[reason.code]
+
+
+def _gets_closer(k: int, box: Box, wanted: float, got: int) -> bool:
+    if k in box.pinned:
+        return False
+    return got < box.ceiling[k] if wanted * box.unit > got else got > box.floor[k]

@@ -1,0 +1,106 @@
+"""What bound each variant, in codes, numbers and one plain sentence each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trimtab.engine.guardrails import Box
+from trimtab.engine.wording import percent, points
+from trimtab.schema.decision import Verdict, VerdictCode
+
+_WHY = {
+    VerdictCode.MAX_STEP: "one move may change a share by at most {step}",
+    VerdictCode.FLOOR: "its floor is {floor}",
+    VerdictCode.CEILING: "its ceiling is {ceiling}",
+    VerdictCode.PIN: "it is pinned",
+    VerdictCode.AWAITING_EVIDENCE: "it was added later and still lacks the least number of trials",
+    VerdictCode.HALTED: "it is halted until a person resumes it",
+    VerdictCode.ROOM: "the limits of the others leave it that much",
+}
+
+
+def verdicts(variants: Sequence[str], box: Box, proposal: Sequence[float], parts: Sequence[int]) -> tuple[Verdict, ...]:
+    """A verdict for each variant that did not get what was proposed, after those that concern all of them."""
+    single = [
+        _verdict(variant, code, k, box, proposal, parts)
+        for k, variant in enumerate(variants)
+        if (code := bound_by(k, box, proposal[k], parts[k])) is not None
+    ]
+    return (*_of_all(box), *single)
+
+
+def bound_by(k: int, box: Box, wanted: float, got: int) -> VerdictCode | None:
+    """Which limit kept the variant at place `k` from the share it wanted; None if it got it, to the part."""
+    if abs(got - wanted * box.unit) <= 1:
+        return None
+    if k in box.halted:
+        return VerdictCode.HALTED
+    if k in box.awaiting:
+        return VerdictCode.AWAITING_EVIDENCE
+    if k in box.pinned:
+        return VerdictCode.PIN
+    if got == box.low(k) and wanted * box.unit < got:
+        return VerdictCode.FLOOR if box.floor[k] >= box.previous[k] - box.step else VerdictCode.MAX_STEP
+    if got == box.high(k) and wanted * box.unit > got:
+        return VerdictCode.CEILING if box.ceiling[k] <= box.previous[k] + box.step else VerdictCode.MAX_STEP
+    return VerdictCode.ROOM
+
+
+def change_text(variant: str, before: float, after: float) -> str:
+    """`b's share rises from 50.0 % to 60.0 %`."""
+    was, now = percent(before, after)
+    if before == after:
+        return f"{variant}'s share stays at {now}"
+    return f"{variant}'s share {'rises' if after > before else 'falls'} from {was} to {now}"
+
+
+def why_text(code: VerdictCode | None, k: int, box: Box, wanted: float) -> str:
+    """What the variant wants and what kept it from there: `it wants 97.3 %, and one move may …`."""
+    share = percent(wanted)[0]
+    if code is None:
+        return "that is what the evidence asks for"
+    floor, ceiling = percent(box.floor[k] / box.unit)[0], percent(box.ceiling[k] / box.unit)[0]
+    why = _WHY[code].format(step=points(box.step / box.unit), floor=floor, ceiling=ceiling)
+    return f"it wants {share}, and {why}"
+
+
+def _verdict(
+    variant: str, code: VerdictCode, k: int, box: Box, proposal: Sequence[float], parts: Sequence[int]
+) -> Verdict:
+    before, after = box.previous[k] / box.unit, parts[k] / box.unit
+    return Verdict.model_construct(
+        code=code,
+        variant=variant,
+        sentence=f"{change_text(variant, before, after)}: {why_text(code, k, box, proposal[k])}.",
+        numbers={
+            "previous": before,
+            "proposed": float(proposal[k]),
+            "weight": after,
+            "low": box.low(k) / box.unit,
+            "high": box.high(k) / box.unit,
+        },
+    )
+
+
+def _of_all(box: Box) -> list[Verdict]:
+    found = []
+    if box.wider:
+        configured, used = (box.step - box.wider) / box.unit, box.step / box.unit
+        found.append(
+            Verdict(
+                code=VerdictCode.STEP_WIDENED,
+                variant=None,
+                sentence=f"The step was widened from {points(configured)} to {points(used)}, the least with which all "
+                "other limits can be met.",
+                numbers={"max_step": configured, "step": used},
+            )
+        )
+    if box.relaxed:
+        found.append(
+            Verdict(
+                code=VerdictCode.RELAXED,
+                variant=None,
+                sentence=f"No weights meet all limits together, so {box.relaxed} gave way.",
+            )
+        )
+    return found
