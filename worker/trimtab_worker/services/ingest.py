@@ -36,6 +36,7 @@ class Ingest:
     """Folds one partition; keeps its state between drains, and throws it away whenever a commit is refused."""
 
     store: PartitionStore
+    stop_at: str | None = None  # a rebuild folds up to an entry, and not past it
     _state: PartitionState | None = None
     _count: int = field(default=FIRST_COUNT)
 
@@ -86,7 +87,7 @@ class Ingest:
         """Fold one read, waiting up to `block_ms` for it; False if there was nothing to read."""
         state = self._current()
         check_gap(self.store, state)
-        entries = self.store.read(state.cursor.id, self._count, block_ms)
+        entries = self._within(self.store.read(state.cursor.id, self._count, block_ms))
         if not entries:
             return False
         self._adapt(entries)
@@ -109,6 +110,12 @@ class Ingest:
             setattr(report, name, getattr(report, name) + after[name] - before[name])
         self._state = found.state
         return True
+
+    def _within(self, entries: list[Entry]) -> list[Entry]:
+        if self.stop_at is None:
+            return entries
+        last = entry_order(self.stop_at)
+        return [entry for entry in entries if entry_order(entry.id) <= last]
 
     def _current(self) -> PartitionState:
         """The state at the stored cursor: what is remembered, if nobody else has moved it."""

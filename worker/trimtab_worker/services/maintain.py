@@ -1,0 +1,97 @@
+"""Upkeep of a partition: the log is trimmed behind a snapshot, epochs are merged when there are too many."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import structlog
+
+from trimtab.fold import ExperimentState
+from trimtab.fold.commit import LOG_START
+from trimtab.ports import PartitionStore
+from trimtab.schema.control import ClockTick, Compaction, ControlEntry
+from trimtab.schema.event import CONTROL_FIELD
+
+# An entry's id may move the log's clock by two days at most (fold.survey.CLOCK_STEP); a tick a day keeps clear of that.
+QUIET_MS = 86_400_000
+
+# At most so many epochs per experiment; beyond, neighbours are merged down to half, so that merging is rare.
+MAX_EPOCHS = 512
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Maintain:
+    """Keeps one partition's log and state bounded; `retention_bytes` is what the log may hold."""
+
+    store: PartitionStore
+    retention_bytes: int
+
+    def run(self) -> None:
+        """All upkeep that is due."""
+        self.tick_clock()
+        self.trim()
+        self.compact()
+
+    def tick_clock(self) -> None:
+        """Tell a log that was quiet for a day what time it is."""
+        now = self.store.now()
+        clock = self.store.load().clock
+        if clock and now - clock > QUIET_MS and self.store.ends().last_id == self.store.load().cursor.id:
+            self._write(ClockTick(at=now))
+
+    def trim(self) -> bool:
+        """Take a snapshot once half the retention was folded since the last, and trim the log behind the last.
+
+        So the log always reaches back to a snapshot, and never past what the fold has read.
+        """
+        snapshot = self.store.space("snapshot")
+        before, now = snapshot.load(), self.store.load()
+        if now.counters["bytes"] - before.counters["bytes"] < self.retention_bytes // 2:
+            return False
+        if not snapshot.copy_from(self.store):
+            return False  # the fold moved on meanwhile; the next round tries again
+        if before.cursor.id != LOG_START:
+            removed = self.store.trim(before.cursor.id)
+            log.info("trimmed", partition=self.store.partition, entries=removed, before=before.cursor.id)
+        return True
+
+    def compact(self) -> None:
+        """Merge epochs of every experiment that has more than `MAX_EPOCHS`."""
+        for name in self.store.experiments():
+            state = self.store.load_experiments([name])[name]
+            if state is not None and len(state.epochs) > MAX_EPOCHS:
+                into = nearest_neighbours(state, keep=MAX_EPOCHS // 2)
+                self._write(Compaction(at=self.store.now(), experiment_id=name, into=into))
+                log.info("compacted", experiment=name, epochs=len(state.epochs), merged=len(into))
+
+    def _write(self, entry: ControlEntry) -> None:
+        self.store.append(CONTROL_FIELD, entry.model_dump_json().encode())
+
+
+def nearest_neighbours(state: ExperimentState, *, keep: int) -> dict[int, int]:
+    """Which epochs to merge into which earlier neighbour so that `keep` remain; the newest one stays as it is.
+
+    Neighbours in time whose weights differ least are merged first: inside a merged epoch the base rate and the
+    weights must have moved little, or pooling it would bring back what epochs are there to prevent.
+    """
+    closed = list(state.epochs)[:-1]
+    gaps = sorted(
+        (_distance(state.epochs[earlier].parts, state.epochs[later].parts), later)
+        for earlier, later in pairwise(closed)
+    )
+    joined = {later for _, later in gaps[: max(0, len(state.epochs) - keep)]}
+    into: dict[int, int] = {}
+    head = closed[0]
+    for epoch in closed:
+        if epoch in joined:
+            into[epoch] = head
+        else:
+            head = epoch
+    return into
+
+
+def _distance(one: dict[str, int], other: dict[str, int]) -> int:
+    return sum(abs(one.get(variant, 0) - other.get(variant, 0)) for variant in one.keys() | other.keys())

@@ -1,0 +1,97 @@
+"""Rebuild: fold the log again, beside the live state, and compare or replace it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from hashlib import sha256
+
+from trimtab.errors import LogGap
+from trimtab.fold.commit import LOG_START
+from trimtab.ports import PartitionStore
+from trimtab_worker.services.ingest import DrainReport, Ingest, entry_order
+
+SWAPS = 50  # the live fold may move on between catching up and swapping; each try leaves less to catch up with
+
+
+@dataclass(frozen=True, slots=True)
+class RebuildReport:
+    """What a rebuild found: digests of both states at the same cursor, and whether the live one was replaced."""
+
+    partition: int
+    cursor: str
+    from_snapshot: str
+    entries: int
+    state_digest: str
+    replay_digest: str
+    replaced: bool
+
+    @property
+    def identical(self) -> bool:
+        return self.state_digest == self.replay_digest
+
+
+def rebuild(store: PartitionStore, *, verify: bool) -> RebuildReport:
+    """Fold the partition's log from its start (or its last snapshot) up to where the live state stands.
+
+    With `verify` the live state is only compared; without, it is replaced by the rebuilt one.
+
+    Raises:
+        LogGap: the log was trimmed and no snapshot reaches back to the trim.
+    """
+    work = store.space("rebuild")
+    work.clear()
+    start = _start_from_snapshot(store, work)
+    report = DrainReport()
+    for _ in range(SWAPS):
+        live = store.load()
+        _fold_up_to(work, live.cursor.id, report)
+        state_digest, replay_digest = digest(store), digest(work)
+        if store.load().cursor != live.cursor:
+            continue  # the live fold moved on while we looked; catch up with it
+        replaced = not verify and store.copy_from(work, over=live.cursor)
+        if verify or replaced:
+            work.clear()
+            return RebuildReport(
+                partition=store.partition,
+                cursor=live.cursor.id,
+                from_snapshot=start,
+                entries=report.entries,
+                state_digest=state_digest,
+                replay_digest=replay_digest,
+                replaced=replaced,
+            )
+    raise LogGap(
+        f"Partition {store.partition} is written faster than it can be compared; stop its ingest worker and try again."
+    )
+
+
+def digest(store: PartitionStore) -> str:
+    """SHA-256, in hex, of all of a state."""
+    return sha256(json.dumps(store.dump(), sort_keys=True).encode()).hexdigest()
+
+
+def _start_from_snapshot(store: PartitionStore, work: PartitionStore) -> str:
+    """Put the newest snapshot into `work`, if there is one; returns the cursor to fold from."""
+    snapshot = store.space("snapshot")
+    start = snapshot.load().cursor
+    if start.id != LOG_START:
+        work.copy_from(snapshot)
+    elif entry_order(store.ends().deleted_id) > (0, 0):
+        raise LogGap(
+            f"The log of partition {store.partition} begins after {store.ends().deleted_id} and there is no snapshot: "
+            "what came before cannot be folded again."
+        )
+    return start.id
+
+
+def _fold_up_to(work: PartitionStore, target: str, report: DrainReport) -> None:
+    """Fold into `work` until its cursor is `target`, and not an entry further."""
+    fold = Ingest(work, stop_at=target)
+    while fold.step(report, None):
+        pass
+    reached = work.load().cursor.id
+    if entry_order(reached) < entry_order(target):
+        raise LogGap(
+            f"The log of partition {work.partition} ends at {reached}, before {target}, where the live state stands."
+        )
