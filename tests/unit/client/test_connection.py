@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import redis
 from redis import exceptions
@@ -13,8 +15,9 @@ SECRET = "canary-4711"
 
 
 @pytest.fixture(autouse=True)
-def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("REDIS_URL", raising=False)
+    monkeypatch.setenv("TRIMTAB_DATA_DIR", str(tmp_path))
 
 
 @pytest.mark.parametrize("build", [connect, connect_async])
@@ -33,8 +36,8 @@ def test_the_address_comes_from_the_environment_when_none_is_given(monkeypatch: 
     assert address_of(connect("unix:///run/some.sock")) == "/run/some.sock"
 
 
-def test_no_address_at_all_is_a_sentence_that_names_both_ways() -> None:
-    with pytest.raises(ConfigurationError, match=r"redis_url=… or set REDIS_URL"):
+def test_no_address_at_all_is_a_sentence_that_says_what_to_do() -> None:
+    with pytest.raises(Unavailable, match=r"trimtab up.*REDIS_URL"):
         connect()
 
 

@@ -39,7 +39,7 @@ def connect(
     read_timeout: float = READ_TIMEOUT_SECONDS,
     connect_timeout: float = CONNECT_TIMEOUT_SECONDS,
 ) -> redis.Redis:
-    """A client for `url`, else for REDIS_URL, else for a local `trimtab up`; nothing is opened before the first command.
+    """A client for `url`, else REDIS_URL, else a local `trimtab up`; nothing is opened before the first command.
 
     Args:
         url: such as `redis://:password@host:6379/0`, `rediss://…` or `unix:///path`.

@@ -1,0 +1,158 @@
+"""What is on its way: batches sealed, numbered and not yet confirmed. Pure: time is an argument, nothing is sent here.
+
+Each partition has a lane: a producer id, the number of its last batch, and the unconfirmed batches in order. A batch
+keeps its number and its bytes until it is confirmed, however often it is sent; the fold drops what it has seen.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from trimtab.client._columns import encode, metric_names
+from trimtab.errors import ConfigurationError
+from trimtab.ids import new_producer_id, partition_of
+from trimtab.schema.event import BATCH_FIELD, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_EVENT_BYTES, OutcomeEvent
+from trimtab.schema.experiment import MAX_METRICS
+from trimtab.schema.keys import PartitionKeys
+
+# The fold forgets a producer 48 h after its last batch; a quarter of it leaves room for clocks and outages.
+IDLE_MILLISECONDS = 12 * 3_600_000
+BATCH_EVENTS = 10_000  # a third of a MiB of lean events: more gains nothing
+# Enough to fill a fast network between two replies; one transaction of it holds the server for some milliseconds.
+MAX_IN_FLIGHT_BATCHES, MAX_IN_FLIGHT_BYTES = 16, 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Sizes of a batch; `bytes_` leaves room for at least one largest event and the batch's own fields."""
+
+    events: int = BATCH_EVENTS
+    bytes_: int = MAX_BATCH_BYTES
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.events <= MAX_BATCH_EVENTS:
+            raise ConfigurationError(
+                f"max_batch_events is {self.events}: choose 1 to {MAX_BATCH_EVENTS}.", field="max_batch_events"
+            )
+        if not 2 * MAX_EVENT_BYTES <= self.bytes_ <= MAX_BATCH_BYTES:
+            raise ConfigurationError(
+                f"max_batch_bytes is {self.bytes_}: choose {2 * MAX_EVENT_BYTES} to {MAX_BATCH_BYTES}.",
+                field="max_batch_bytes",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """One batch as it travels."""
+
+    producer: str
+    sequence: int
+    n: int
+    payload: bytes
+
+
+@dataclass(slots=True)
+class _Lane:
+    producer: str
+    alive_at: int  # when the fold last heard of this producer, or it was made
+    sequence: int = 0
+    unconfirmed: deque[Sealed] = field(default_factory=deque)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Batches of one partition to send together, in this order."""
+
+    partition: int
+    batches: tuple[Sealed, ...]
+
+    def load(self, pipeline: Any) -> Any:
+        """The pipeline with these batches as commands: `execute(raise_on_error=False)` sends them."""
+        key = PartitionKeys(self.partition).events
+        for batch in self.batches:
+            pipeline.xadd(key, {BATCH_FIELD: batch.payload})
+        return pipeline
+
+    @property
+    def transaction(self) -> bool:
+        """All or none: a server that refuses one batch and takes the next would leave a gap."""
+        return len(self.batches) > 1
+
+
+class Outbox:
+    """Lanes of all partitions. Not safe for threads: one sender owns it."""
+
+    def __init__(
+        self, partitions: int, limits: Limits | None = None, *, new_id: Callable[[], str] = new_producer_id
+    ) -> None:
+        self._partitions = partitions
+        self._limits = limits or Limits()
+        self._new_id = new_id
+        self._lanes: dict[int, _Lane] = {}
+
+    def __bool__(self) -> bool:
+        return any(lane.unconfirmed for lane in self._lanes.values())
+
+    def seal(self, events: Iterable[OutcomeEvent], now: int) -> None:
+        """Turn events into numbered batches at the end of their lanes; `now` is in milliseconds since the epoch."""
+        groups: dict[tuple[str, int | None, str], list[OutcomeEvent]] = {}
+        for event in events:
+            groups.setdefault((event.experiment_id, event.epoch, event.origin), []).append(event)
+        for (experiment_id, _, _), group in groups.items():
+            lane = self._lane(partition_of(experiment_id, self._partitions), now)
+            for start in range(0, len(group), self._limits.events):
+                self._append(lane, group[start : start + self._limits.events], now)
+
+    def windows(self) -> Iterator[Window]:
+        """What to send next, lane after lane, until every lane is empty; confirm each before asking for the next."""
+        while self:
+            for partition, lane in self._lanes.items():
+                if lane.unconfirmed:
+                    yield Window(partition, tuple(_head(lane.unconfirmed)))
+
+    def confirm(self, window: Window, replies: Sequence[Any], now: int) -> tuple[int, Exception | None]:
+        """Take the leading batches that the server accepted off the lane; (their events, the first refusal or None)."""
+        lane = self._lanes[window.partition]
+        confirmed = 0
+        for reply in replies:
+            if isinstance(reply, Exception):
+                return confirmed, reply
+            confirmed += lane.unconfirmed.popleft().n
+            lane.alive_at = now
+        return confirmed, None
+
+    def _lane(self, partition: int, now: int) -> _Lane:
+        lane = self._lanes.get(partition)
+        if lane is None:
+            lane = self._lanes[partition] = _Lane(self._new_id(), now)
+        elif now - lane.alive_at > IDLE_MILLISECONDS:
+            # What is unconfirmed keeps the old name; what follows starts afresh under a new one.
+            lane.producer, lane.sequence, lane.alive_at = self._new_id(), 0, now
+        return lane
+
+    def _append(self, lane: _Lane, events: Sequence[OutcomeEvent], now: int) -> None:
+        """One batch, or as many as the size limit and the number of different metrics ask for."""
+        names = metric_names(events)
+        if len(names) <= MAX_METRICS:
+            payload = encode(events, names, producer=lane.producer, sequence=lane.sequence + 1, sent_at=now)
+            if len(payload) <= self._limits.bytes_:
+                lane.sequence += 1
+                lane.unconfirmed.append(Sealed(lane.producer, lane.sequence, len(events), payload))
+                return
+        half = len(events) // 2
+        self._append(lane, events[:half], now)
+        self._append(lane, events[half:], now)
+
+
+def _head(unconfirmed: deque[Sealed]) -> Iterator[Sealed]:
+    """The first batches, up to the limits of what may be in flight; at least one."""
+    size = 0
+    for batch in islice(unconfirmed, MAX_IN_FLIGHT_BATCHES):
+        size += len(batch.payload)
+        if size > MAX_IN_FLIGHT_BYTES and size > len(batch.payload):
+            return
+        yield batch
