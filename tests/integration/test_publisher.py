@@ -1,0 +1,409 @@
+"""Publishers against a real server, with its real faults: killed and restarted, out of memory, absent.
+
+The checker reads the stream and keeps the distinct batches by (producer, sequence): they must be exactly what was
+published, numbered from 1 without a gap, first copies in order, and every copy equal to the first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import Any
+
+import pytest
+import redis
+
+from client_events import event
+from servers import wait_until
+from trimtab.client.publisher import AsyncPublisher, Publisher
+from trimtab.errors import BufferFull, InvalidInput, NotFound, PublishFailed, Unavailable
+from trimtab.schema.event import BATCH_FIELD, EventBatch
+from trimtab.schema.keys import LOG, PartitionKeys
+from trimtab_worker.embedded import EmbeddedServer
+
+LONG = 30.0
+
+
+@pytest.fixture
+def log(redis_client: redis.Redis) -> redis.Redis:
+    """The shared server with a log of one partition."""
+    redis_client.hset(LOG, "partitions", 1)
+    return redis_client
+
+
+@pytest.fixture
+def own_log(own_client: redis.Redis) -> redis.Redis:
+    """A log on a server that the test may kill."""
+    own_client.hset(LOG, "partitions", 1)
+    return own_client
+
+
+def read_log(client: redis.Redis, partition: int = 0) -> Iterator[bytes]:
+    for _, fields in client.xrange(PartitionKeys(partition).events):
+        yield fields[BATCH_FIELD.encode()]
+
+
+def distinct_batches(client: redis.Redis, partition: int = 0) -> list[EventBatch]:
+    """What the fold would count: first copies in order, having checked the laws of the log."""
+    first: dict[tuple[str | None, int | None], bytes] = {}
+    last: dict[str | None, int] = {}
+    for payload in read_log(client, partition):
+        batch = EventBatch.model_validate_json(payload)
+        name = (batch.producer, batch.sequence)
+        if name in first:
+            assert first[name] == payload, "a batch sent again must have the same bytes"
+            continue
+        assert batch.sequence == last.get(batch.producer, 0) + 1, "first copies must be in order, without a gap"
+        last[batch.producer] = batch.sequence
+        first[name] = payload
+    return [EventBatch.model_validate_json(payload) for payload in first.values()]
+
+
+def units(batches: list[EventBatch]) -> list[Any]:
+    return [unit for batch in batches for unit in batch.unit_id or []]
+
+
+def published(numbers: range) -> list[str]:
+    return [f"user-{number}" for number in numbers]
+
+
+def test_events_arrive_in_order_in_few_batches(log: redis.Redis, server: EmbeddedServer) -> None:
+    with Publisher(server.url) as publisher:
+        for number in range(5000):
+            publisher.publish(event(number))
+    batches = distinct_batches(log)
+    assert units(batches) == published(range(5000))
+    assert len(batches) < 500
+    assert (publisher.sent, publisher.failed, publisher.pending) == (5000, 0, 0)
+
+
+def test_threads_may_share_a_publisher(log: redis.Redis, server: EmbeddedServer) -> None:
+    with Publisher(server.url, max_buffered_events=500) as publisher:
+
+        def work(start: int) -> None:
+            for number in range(start, start + 1000):
+                publisher.publish(event(number))
+
+        threads = [threading.Thread(target=work, args=(start,)) for start in range(0, 4000, 1000)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert sorted(units(distinct_batches(log))) == sorted(published(range(4000)))
+
+
+def test_experiments_and_epochs_travel_apart_and_each_in_its_partition(log: redis.Redis, server: EmbeddedServer) -> None:
+    log.hset(LOG, "partitions", 3)
+    with Publisher(server.url) as publisher:
+        for number in range(60):
+            publisher.publish(event(number, experiment_id=f"e{number % 5}", epoch=1 + number % 2))
+    batches = [batch for partition in range(3) for batch in distinct_batches(log, partition)]
+    assert sum(batch.n for batch in batches) == 60
+    for batch in batches:
+        assert {int(unit[5:]) % 5 for unit in batch.unit_id or []} == {int(batch.experiment_id[1:])}
+        assert {1 + int(unit[5:]) % 2 for unit in batch.unit_id or []} == {batch.epoch}
+
+
+def test_an_event_alone_leaves_after_the_linger_time_without_being_flushed(
+    log: redis.Redis, server: EmbeddedServer
+) -> None:
+    with Publisher(server.url, linger_seconds=0.05) as publisher:
+        publisher.publish(event(1))
+        wait_until(lambda: publisher.pending == 0)
+        assert units(distinct_batches(log)) == ["user-1"]
+
+
+def test_flush_does_not_wait_for_the_linger_time(log: redis.Redis, server: EmbeddedServer) -> None:
+    with Publisher(server.url, linger_seconds=60) as publisher:
+        publisher.publish(event(1))
+        publisher.flush(timeout=LONG)
+        assert publisher.sent == 1
+
+
+def test_without_a_log_the_first_event_says_what_to_do(server: EmbeddedServer) -> None:
+    publisher = Publisher(server.url)
+    with pytest.raises(NotFound, match="create an experiment or run `trimtab up`"):
+        publisher.publish(event(1))
+    assert publisher.pending == 0
+    publisher.close()
+
+
+def test_without_a_server_the_first_event_says_what_to_do() -> None:
+    publisher = Publisher("redis://:canary@127.0.0.1:1/0")
+    with pytest.raises(Unavailable, match="start it") as caught:
+        publisher.publish(event(1))
+    assert "canary" not in str(caught.value)
+    publisher.close()
+
+
+def test_a_bad_event_is_refused_at_once_and_disturbs_nobody(log: redis.Redis, server: EmbeddedServer) -> None:
+    with Publisher(server.url) as publisher:
+        publisher.publish(event(1))
+        with pytest.raises(InvalidInput, match="variant"):
+            publisher.publish(experiment_id="checkout", variant="", metrics={"converted": 1.0}, occurred_at=1)
+        publisher.publish(event(2))
+    assert units(distinct_batches(log)) == ["user-1", "user-2"]
+
+
+def test_a_closed_publisher_takes_nothing(log: redis.Redis, server: EmbeddedServer) -> None:
+    publisher = Publisher(server.url)
+    publisher.publish(event(1))
+    publisher.close()
+    publisher.close()
+    with pytest.raises(PublishFailed, match="closed"):
+        publisher.publish(event(2))
+
+
+def test_a_restart_takes_a_new_producer_id(log: redis.Redis, server: EmbeddedServer) -> None:
+    for number in range(2):
+        with Publisher(server.url) as publisher:
+            publisher.publish(event(number))
+    batches = distinct_batches(log)
+    assert len({batch.producer for batch in batches}) == 2
+    assert [batch.sequence for batch in batches] == [1, 1]
+
+
+def test_a_client_of_the_callers_own_is_used_and_left_open(log: redis.Redis) -> None:
+    with Publisher(client=log) as publisher:
+        publisher.publish(event(1))
+    assert units(distinct_batches(log)) == ["user-1"]
+
+
+def test_killing_the_server_loses_and_doubles_nothing(own_server: EmbeddedServer, own_log: redis.Redis) -> None:
+    """Four kills -9 while events flow: distinct batches = events published, in order, no gap."""
+    numbers, done = count(), threading.Event()
+    with Publisher(own_server.url, linger_seconds=0.001, max_batch_events=20) as publisher:
+
+        def work() -> None:
+            while not done.is_set():
+                publisher.publish(event(next(numbers)), timeout=LONG)
+
+        worker = threading.Thread(target=work)
+        worker.start()
+        for _ in range(4):
+            enough = publisher.sent + 1000
+            wait_until(lambda enough=enough: publisher.sent > enough, LONG)  # type: ignore[misc]
+            retries = publisher.retries
+            own_server.kill()
+            wait_until(lambda retries=retries: publisher.retries > retries, LONG)  # type: ignore[misc]
+            own_server.start()
+        enough = publisher.sent + 1000
+        wait_until(lambda: publisher.sent > enough, LONG)
+        done.set()
+        worker.join(LONG)
+        publisher.flush(timeout=LONG)
+        total = next(numbers)
+        assert (publisher.sent, publisher.pending, publisher.failed) == (total, 0, 0)
+    assert units(distinct_batches(own_log)) == published(range(total))
+
+
+def test_a_server_out_of_memory_holds_producers_up_and_loses_nothing(
+    own_server: EmbeddedServer, own_log: redis.Redis
+) -> None:
+    with Publisher(own_server.url, max_buffered_events=100) as publisher:
+        publisher.publish(event(0))
+        publisher.flush(timeout=LONG)
+        own_log.config_set("maxmemory-policy", "noeviction")
+        own_log.config_set("maxmemory", 1)
+        for number in range(1, 101):
+            publisher.publish(event(number), timeout=LONG)
+        with pytest.raises(BufferFull, match=r"100 unconfirmed events.*\(.*(OOM|memory|maxmemory).*\): slow down"):
+            publisher.publish(event(101), timeout=wait_for_refusal(publisher))
+        with pytest.raises(PublishFailed, match="100 events are unconfirmed"):
+            publisher.flush(timeout=0.05)
+        own_log.config_set("maxmemory", 0)
+        publisher.publish(event(101), timeout=LONG)
+    assert units(distinct_batches(own_log)) == published(range(102))
+
+
+def wait_for_refusal(publisher: Publisher | AsyncPublisher) -> float:
+    """Wait until the server refused something; then there is no more to wait for."""
+    wait_until(lambda: publisher.last_error)
+    return 0.0
+
+
+def test_a_refusal_does_not_quote_events(own_server: EmbeddedServer, own_log: redis.Redis) -> None:
+    publisher = Publisher(own_server.url)
+    publisher.publish(event(0))
+    publisher.flush(timeout=LONG)
+    own_log.config_set("maxmemory", 1)
+    for number in range(5000):
+        publisher.publish(event(number, unit_id="canary"))
+    wait_for_refusal(publisher)
+    with pytest.raises(PublishFailed, match="5,000 events are unconfirmed") as caught:
+        publisher.close(timeout=0.05)
+    assert "canary" not in str(caught.value)
+    assert "XADD" not in str(caught.value)
+
+
+def test_closing_in_an_outage_names_how_many_events_are_unconfirmed(
+    own_server: EmbeddedServer, own_log: redis.Redis
+) -> None:
+    publisher = Publisher(own_server.url)
+    publisher.publish(event(0))
+    publisher.flush(timeout=LONG)
+    own_server.kill()
+    for number in range(1, 8):
+        publisher.publish(event(number))
+    with pytest.raises(PublishFailed, match=r"7 events are unconfirmed after 0\.2 s.*send them again"):
+        publisher.close(timeout=0.2)
+    assert (publisher.sent, publisher.failed, publisher.pending) == (1, 7, 0)
+
+
+def test_closing_wakes_a_thread_that_waits_for_room(own_server: EmbeddedServer, own_log: redis.Redis) -> None:
+    publisher, failures = Publisher(own_server.url, max_buffered_events=1), []
+    publisher.publish(event(0))
+    publisher.flush(timeout=LONG)
+    own_server.kill()
+    publisher.publish(event(1))
+
+    def work() -> None:
+        try:
+            publisher.publish(event(2))
+        except PublishFailed as failure:
+            failures.append(str(failure))
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    with pytest.raises(PublishFailed):
+        publisher.close(timeout=0.1)
+    worker.join(LONG)
+    assert "closed" in failures[0]
+
+
+def test_a_forked_child_publishes_under_its_own_name(log: redis.Redis, server: EmbeddedServer) -> None:
+    """The parent's buffered event must arrive once, the child's too, from different producers."""
+    publisher = Publisher(server.url, linger_seconds=60)
+    publisher.publish(event(1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # from 3.12 on: forking beside threads is what is tested
+        child = os.fork()
+    if child == 0:
+        try:
+            publisher.publish(event(2))
+            publisher.close()
+            os._exit(0)
+        except BaseException:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    publisher.close()
+    batches = distinct_batches(log)
+    assert sorted(units(batches)) == ["user-1", "user-2"]
+    assert len({batch.producer for batch in batches}) == 2
+
+
+def test_what_is_pending_at_exit_is_delivered(log: redis.Redis, server: EmbeddedServer) -> None:
+    code = (
+        "import sys; from trimtab.client.publisher import Publisher\n"
+        "Publisher(sys.argv[1], linger_seconds=60).publish(experiment_id='checkout', variant='a', unit_id='last',"
+        " metrics={'converted': 1.0}, occurred_at=1763700000000)"
+    )
+    subprocess.run([sys.executable, "-c", code, server.url], check=True, timeout=LONG)
+    assert units(distinct_batches(log)) == ["last"]
+
+
+def test_an_idle_publisher_takes_a_new_producer_id_before_the_fold_forgets_the_old_one(
+    log: redis.Redis, server: EmbeddedServer
+) -> None:
+    now = [1_763_700_000_000]
+    with Publisher(server.url, clock=lambda: now[0]) as publisher:
+        for idle_hours in (0, 11, 13):
+            now[0] += idle_hours * 3_600_000
+            publisher.publish(event(idle_hours))
+            publisher.flush(timeout=LONG)
+    first, second, third = distinct_batches(log)
+    assert first.producer == second.producer != third.producer
+    assert third.sequence == 1
+
+
+def run(main: Callable[[], Any]) -> None:
+    asyncio.run(main())
+
+
+def test_async_events_arrive_in_order_in_few_batches(log: redis.Redis, server: EmbeddedServer) -> None:
+    async def main() -> None:
+        async with AsyncPublisher(server.url, max_buffered_events=700) as publisher:
+            for number in range(5000):
+                await publisher.publish(event(number))
+            await publisher.flush(timeout=LONG)
+            assert (publisher.sent, publisher.pending) == (5000, 0)
+
+    run(main)
+    batches = distinct_batches(log)
+    assert units(batches) == published(range(5000))
+    assert len(batches) < 500
+
+
+def test_async_an_event_alone_leaves_after_the_linger_time(log: redis.Redis, server: EmbeddedServer) -> None:
+    async def main() -> None:
+        async with AsyncPublisher(server.url, linger_seconds=0.02) as publisher:
+            await publisher.publish(event(1))
+            deadline = time.monotonic() + LONG
+            while publisher.pending and time.monotonic() < deadline:
+                await asyncio.sleep(0.005)
+            assert publisher.sent == 1
+
+    run(main)
+
+
+def test_async_killing_the_server_loses_and_doubles_nothing(own_server: EmbeddedServer, own_log: redis.Redis) -> None:
+    async def main() -> int:
+        numbers = count()
+        async with AsyncPublisher(own_server.url, linger_seconds=0.001, max_batch_events=20) as publisher:
+            for _ in range(2):
+                enough = publisher.sent + 500
+                while publisher.sent < enough:
+                    await publisher.publish(event(next(numbers)), timeout=LONG)
+                own_server.kill()
+                retries = publisher.retries
+                while publisher.retries == retries:
+                    await publisher.publish(event(next(numbers)), timeout=LONG)
+                    await asyncio.sleep(0)
+                own_server.start()
+            await publisher.flush(timeout=LONG)
+            return publisher.sent
+
+    total = asyncio.run(main())
+    assert units(distinct_batches(own_log)) == published(range(total))
+
+
+def test_async_refusals_hold_up_and_closing_names_what_is_unconfirmed(
+    own_server: EmbeddedServer, own_log: redis.Redis
+) -> None:
+    async def main() -> None:
+        publisher = AsyncPublisher(own_server.url, max_buffered_events=3)
+        await publisher.publish(event(0))
+        await publisher.flush(timeout=LONG)
+        own_log.config_set("maxmemory", 1)
+        for number in range(1, 4):
+            await publisher.publish(event(number))
+        with pytest.raises(BufferFull, match="3 unconfirmed"):
+            await publisher.publish(event(4), timeout=0.05)
+        with pytest.raises(PublishFailed, match="3 events are unconfirmed"):
+            await publisher.flush(timeout=0.05)
+        with pytest.raises(PublishFailed, match="3 events are unconfirmed"):
+            await publisher.close(timeout=0.05)
+        assert (publisher.sent, publisher.failed, publisher.pending) == (1, 3, 0)
+        with pytest.raises(PublishFailed, match="closed"):
+            await publisher.publish(event(5))
+
+    run(main)
+
+
+def test_async_without_a_log_or_a_server_the_first_event_says_what_to_do(server: EmbeddedServer) -> None:
+    async def main() -> None:
+        async with AsyncPublisher(server.url) as publisher:
+            with pytest.raises(NotFound, match="create an experiment"):
+                await publisher.publish(event(1))
+        async with AsyncPublisher("redis://127.0.0.1:1/0") as publisher:
+            with pytest.raises(Unavailable, match="start it"):
+                await publisher.publish(event(1))
+
+    run(main)
