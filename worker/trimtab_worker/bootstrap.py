@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 import redis
 
-from trimtab.adapters.redis.connection import connect
+from trimtab.adapters.redis.connection import connect, reaching
 from trimtab.addresses import Addresses
-from trimtab.errors import InvalidInput
-from trimtab.settings import Settings, resolve_addresses
+from trimtab.errors import InvalidInput, Unavailable
+from trimtab.settings import Settings, resolve_addresses, unknown_names
+from trimtab_worker import health
 
 # Services bring numpy with them. They are imported where they are built, so that beat, a health check and `--help` do
 # without; `preload` loads them into a worker before it forks.
@@ -23,12 +24,12 @@ if TYPE_CHECKING:
     from trimtab.adapters.redis.partition import RedisPartition
     from trimtab.adapters.redis.publication import RedisPublications
     from trimtab.client.control import Control
+    from trimtab_worker.services.doctor import Finding
     from trimtab_worker.services.ingest import Ingest
     from trimtab_worker.services.maintain import Maintain
-    from trimtab_worker.services.overdue import Overdue
     from trimtab_worker.services.reallocate import Reallocate
 
-_SERVICES = ("ingest", "maintain", "overdue", "reallocate")
+_SERVICES = ("ingest", "maintain", "reallocate")
 
 
 class Services:
@@ -57,6 +58,14 @@ class Services:
     def partition_count(self) -> int:
         """How many partitions the log has; before it exists, as many as the settings would give it."""
         return self.publications.partitions() or self.settings.partitions
+
+    def known_partitions(self) -> int:
+        """`partition_count`, or what the settings say where the data server does not answer."""
+        try:
+            with reaching(self.client):
+                return self.partition_count()
+        except Unavailable:
+            return self.settings.partitions
 
     def partition(self, number: int) -> RedisPartition:
         """One partition's log and state.
@@ -98,17 +107,34 @@ class Services:
 
         return Reallocate(self.publications, self.partition_of)
 
-    @cached_property
-    def overdue(self) -> Overdue:
-        from trimtab_worker.services.overdue import Overdue
-
-        return Overdue(self.publications)
-
     def control(self, by: str) -> Control:
         """Orders in the name of `by`."""
         from trimtab.client.control import Control
 
         return Control.over(self.publications, self.partition, by=by)
+
+    def examine(self, *, visibility_seconds: float, time_limit_seconds: float) -> list[Finding]:
+        """The doctor's findings about everything around this process."""
+        from trimtab_worker.services.doctor import Surroundings, examine
+        from trimtab_worker.services.ingest import check_gap
+
+        def look_for_gap(number: int) -> None:
+            store = self.partition(number)
+            check_gap(store, store.load())
+
+        with connect(self.addresses.broker_url) as broker:
+            return examine(
+                Surroundings(
+                    data=self.client,
+                    broker=broker,
+                    partitions=self.partition_count,
+                    check_gap=look_for_gap,
+                    alive=lambda role: health.alive(self.client, role),
+                    visibility_seconds=visibility_seconds,
+                    time_limit_seconds=time_limit_seconds,
+                    unknown_settings=tuple(unknown_names()),
+                )
+            )
 
     def now(self) -> int:
         """The data server's clock in milliseconds."""

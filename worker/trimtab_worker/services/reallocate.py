@@ -153,10 +153,10 @@ def _facts(store: PartitionStore, partition: PartitionState, current: Published,
 def _staleness(store: PartitionStore, partition: PartitionState, now: int, limit: int) -> Iterator[Reason]:
     drained_at = store.drained_at()
     if drained_at is None or now - drained_at > limit:
-        since = "ever" if drained_at is None else f"for {(now - drained_at) / 1000:.0f} s"
+        silence = "has ever reported" if drained_at is None else f"has reported for {(now - drained_at) / 1000:.0f} s"
         yield Reason(
             code=HoldCode.STALE,
-            sentence=f"No ingest worker has reported {since}, so outcomes may be missing; start one.",
+            sentence=f"No ingest worker {silence}, so outcomes may be missing; start one.",
             numbers={} if drained_at is None else {"silent_seconds": (now - drained_at) / 1000},
         )
         return

@@ -8,6 +8,8 @@ from trimtab_worker import bootstrap, health
 from trimtab_worker.tasks.arguments import experiment_id
 from trimtab_worker.tasks.nudge import send, task
 
+RECOMPUTE_EXPIRES_SECONDS = 30.0  # a due experiment is named again by a later tick; a backlog must not pile up
+
 
 @task("tick")
 def tick() -> None:
@@ -15,9 +17,6 @@ def tick() -> None:
     services = bootstrap.current()
     for name in services.reallocate.due(services.now()):
         send("recompute", name, expires=RECOMPUTE_EXPIRES_SECONDS)
-
-
-RECOMPUTE_EXPIRES_SECONDS = 30.0  # a due experiment is named again by a later tick; a backlog must not pile up
 
 
 @task("recompute")

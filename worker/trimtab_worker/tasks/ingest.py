@@ -9,6 +9,7 @@ import uuid
 import structlog
 
 from trimtab_worker import bootstrap
+from trimtab_worker.tasks.decide import recompute
 from trimtab_worker.tasks.nudge import send, task
 
 MIN_PARK_SECONDS = 0.2  # below that, nudges would cost more than the reads they bring
@@ -31,8 +32,10 @@ def drain(partition: int) -> None:
         # Half a round more than it takes until its turn: chains that revivals add by mistake die in the queue.
         send("drain", partition, expires=max(1.0, 1.5 * services.settings.drain_park_seconds))
         services.maintain(partition).run()
-        for experiment_id in services.overdue.find(partition, services.now()):
-            services.reallocate.recompute(experiment_id)
+        for experiment_id in services.reallocate.overdue(partition, services.now()):
+            recompute(
+                experiment_id
+            )  # nobody ticks: called here, not sent, because the decide worker may be the dead one
 
 
 @task("maintain")

@@ -1,0 +1,173 @@
+"""The doctor: what must be true around Trimtab for its promises to hold, asked one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import redis
+
+from trimtab.adapters.redis.connection import UNREACHABLE, unavailable
+from trimtab.clock import Clock, system_clock
+from trimtab.errors import LogGap, TrimtabError
+
+MIN_REDIS_MAJOR = 7  # script flags (`allow-oom`) and stream counters came with 7.0; Valkey began as 7.2
+MAX_SKEW_MS = 1000  # horizons are days; a second shows a clock that is not kept at all
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check: whether it held, what was found, and what to do if it did not."""
+
+    name: str
+    ok: bool
+    found: str
+    remedy: str = ""
+    fatal: bool = False  # a worker refuses to start on it
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the doctor looks at; functions are called only where the server answers.
+
+    `check_gap` raises `LogGap` for a partition with one, `alive` tells whether a role shows signs of life.
+    """
+
+    data: redis.Redis
+    broker: redis.Redis
+    partitions: Callable[[], int]
+    check_gap: Callable[[int], None]
+    alive: Callable[[str], bool]
+    visibility_seconds: float
+    time_limit_seconds: float
+    unknown_settings: tuple[str, ...] = ()
+    clock: Clock = system_clock
+
+
+def examine(around: Surroundings) -> list[Finding]:
+    """All findings, in the order in which they should be repaired."""
+    findings = [reachable("data server", around.data), reachable("broker", around.broker)]
+    findings.append(visibility(around.visibility_seconds, around.time_limit_seconds))
+    findings.extend(misspelled(around.unknown_settings))
+    if not findings[0].ok:
+        return findings
+    findings.extend(server_checks(around.data))
+    if findings[1].ok:
+        findings.append(broker_apart(around.data, around.broker))
+    findings.append(clock_skew(around.data, around.clock))
+    findings.extend(log_gap(number, around.check_gap) for number in range(around.partitions()))
+    findings.extend(heartbeat(role, around.alive) for role in ("ingest", "decide", "beat"))
+    return findings
+
+
+def server_checks(data: redis.Redis) -> Iterator[Finding]:
+    """What the data server itself must be like; a worker asks the same before it starts.
+
+    Raises:
+        Unavailable: the server does not answer.
+    """
+    try:
+        yield version(data)
+        yield memory_policy(data)
+        yield append_only(data)
+    except UNREACHABLE as error:
+        raise unavailable(error, data) from error
+
+
+def reachable(name: str, client: redis.Redis) -> Finding:
+    """Whether a server answers."""
+    try:
+        client.ping()
+    except UNREACHABLE as error:
+        sentence = str(unavailable(error, client))
+        return Finding(name, False, sentence, "Start it with `trimtab up`, or correct its address.")
+    return Finding(name, True, f"The {name} answers.")
+
+
+def version(data: redis.Redis) -> Finding:
+    """Redis 7.0 or any Valkey."""
+    info = data.info("server")
+    if "valkey_version" in info:
+        return Finding("version", True, f"The data server is Valkey {info['valkey_version']}.")
+    text = str(info.get("redis_version", "0"))
+    ok = int(text.partition(".")[0]) >= MIN_REDIS_MAJOR
+    found = f"The data server is Redis {text}."
+    return Finding("version", ok, found, "" if ok else "Use Redis 7.0 or newer, or Valkey.", fatal=True)
+
+
+def memory_policy(data: redis.Redis) -> Finding:
+    """A full server must refuse, not forget: an evicted statistic would be a silent lie."""
+    policy = data.info("memory").get("maxmemory_policy", "unknown")
+    ok = policy == "noeviction"
+    remedy = "" if ok else "Set maxmemory-policy to noeviction, so that a full server refuses writes."
+    return Finding("noeviction", ok, f"The data server's memory policy is {policy}.", remedy, fatal=True)
+
+
+def append_only(data: redis.Redis) -> Finding:
+    """Without an append-only file a restart brings back an older state, or none."""
+    ok = bool(data.info("persistence").get("aof_enabled", 0))
+    found = f"The append-only file is {'on' if ok else 'off'}."
+    return Finding("append-only file", ok, found, "" if ok else "Set appendonly to yes, or a crash loses outcomes.")
+
+
+def broker_apart(data: redis.Redis, broker: redis.Redis) -> Finding:
+    """Another database of the same server is not enough: memory is shared."""
+    same = data.info("server").get("run_id") == broker.info("server").get("run_id")
+    if same:
+        return Finding(
+            "broker apart",
+            False,
+            "Broker and data server are the same server.",
+            "Set BROKER_URL to a server of its own: a full shared one refuses the nudges that empty it.",
+        )
+    return Finding("broker apart", True, "Broker and data server are two servers.")
+
+
+def visibility(timeout: float, limit: float) -> Finding:
+    """A message is not delivered again while it may still run."""
+    ok = timeout >= 4 * limit
+    found = f"The visibility timeout is {timeout:g} s for a task time limit of {limit:g} s."
+    remedy = "" if ok else "Raise visibility_timeout to four time limits; running tasks are delivered twice."
+    return Finding("visibility timeout", ok, found, remedy)
+
+
+def clock_skew(data: redis.Redis, clock: Clock) -> Finding:
+    """This machine's clock against the data server's, half the round trip allowed for."""
+    before = clock()
+    seconds, micros = data.time()
+    skew = (before + clock()) / 2 - (seconds * 1000 + micros / 1000)
+    ok = abs(skew) < MAX_SKEW_MS
+    remedy = "" if ok else "Let both machines keep their clocks by NTP."
+    return Finding("clock skew", ok, f"This machine's clock is {skew / 1000:+.3f} s off the data server's.", remedy)
+
+
+def log_gap(number: int, check_gap: Callable[[int], None]) -> Finding:
+    """Nothing unread was removed from a partition's log."""
+    name = f"log of partition {number}"
+    try:
+        check_gap(number)
+    except LogGap as gap:
+        remedy = "Find who trims or restores the stream, then run `trimtab rebuild`; weights are held until then."
+        return Finding(name, False, str(gap), remedy)
+    except TrimtabError as error:
+        return Finding(name, False, str(error), "Run `trimtab rebuild` once the cause is removed.")
+    return Finding(name, True, "Nothing unread was removed from it.")
+
+
+def heartbeat(role: str, alive: Callable[[str], bool]) -> Finding:
+    """Somebody in this role showed a sign of life."""
+    if alive(role):
+        return Finding(f"heartbeat of {role}", True, f"{role} is alive.")
+    start = "beat" if role == "beat" else f"worker -Q {role} -c 1 --without-gossip --without-mingle -n {role}@%h"
+    return Finding(
+        f"heartbeat of {role}",
+        False,
+        f"{role} has shown no sign of life lately.",
+        f"Start it with `celery -A trimtab_worker.app {start}`, or everything with `trimtab up`.",
+    )
+
+
+def misspelled(names: tuple[str, ...]) -> Iterator[Finding]:
+    """Environment variables with our prefix that nobody reads."""
+    for name in names:
+        yield Finding("settings", False, f"{name} is no setting.", "Correct its name, or remove it.")
