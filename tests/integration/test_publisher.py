@@ -99,7 +99,7 @@ def test_threads_may_share_a_publisher(log: redis.Redis, server: EmbeddedServer)
     assert sorted(units(distinct_batches(log))) == sorted(published(range(4000)))
 
 
-def test_experiments_and_epochs_travel_apart_and_each_in_its_partition(log: redis.Redis, server: EmbeddedServer) -> None:
+def test_experiments_and_epochs_travel_apart_each_in_its_partition(log: redis.Redis, server: EmbeddedServer) -> None:
     log.hset(LOG, "partitions", 3)
     with Publisher(server.url) as publisher:
         for number in range(60):
