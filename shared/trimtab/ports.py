@@ -27,8 +27,13 @@ class LogEnds:
     length: int
     first_id: str
     last_id: str
-    deleted_id: str  # the newest entry that was ever removed
-    entries_added: int
+    deleted_id: str  # the newest entry that was deleted singly; trimming does not show here
+    entries_added: int  # ever, whether they are still there or not
+
+    @property
+    def removed(self) -> int:
+        """How many entries were trimmed or deleted."""
+        return self.entries_added - self.length
 
 
 class EventLog(Protocol):

@@ -46,7 +46,6 @@ class _Partition:
 
     entries: list[Entry] = field(default_factory=list)
     last_id: str = LOG_START
-    deleted_id: str = LOG_START
     added: int = 0
     epochs: dict[str, int] = field(default_factory=dict)
     spaces: dict[str, _State] = field(default_factory=lambda: defaultdict(_State))
@@ -98,13 +97,11 @@ class MemoryPartition(PartitionStore):
     def ends(self) -> LogEnds:
         everything = self._all
         first = everything.entries[0].id if everything.entries else LOG_START
-        return LogEnds(len(everything.entries), first, everything.last_id, everything.deleted_id, everything.added)
+        return LogEnds(len(everything.entries), first, everything.last_id, LOG_START, everything.added)
 
     def trim(self, before: str) -> int:
         old = [entry for entry in self._all.entries if _order(entry.id) < _order(before)]
-        if old:
-            self._all.entries = self._all.entries[len(old) :]
-            self._all.deleted_id = old[-1].id
+        self._all.entries = self._all.entries[len(old) :]
         return len(old)
 
     def load(self) -> PartitionState:

@@ -139,17 +139,16 @@ def check_gap(store: PartitionStore, state: PartitionState) -> None:
     Raises:
         LogGap: it was.
     """
-    ends = store.ends()
-    cursor = entry_order(state.cursor.id)
-    if entry_order(ends.deleted_id) > cursor:
+    ends, cursor = store.ends(), entry_order(state.cursor.id)
+    folded = state.counters["entries"]
+    where = f"partition {store.partition}, folded up to {state.cursor.id}"
+    if entry_order(ends.last_id) < cursor or ends.entries_added < folded:
+        raise LogGap(f"The log of {where}, ends at {ends.last_id}: it was deleted, or an older one restored.")
+    # A trim takes the oldest entries, so it took unread ones only if nothing that was read is left.
+    nothing_read_is_left = ends.length == 0 or entry_order(ends.first_id) > cursor
+    if entry_order(ends.deleted_id) > cursor or (nothing_read_is_left and ends.removed > folded):
         raise LogGap(
-            f"Entries up to {ends.deleted_id} of partition {store.partition} were removed from the log, "
-            f"but the fold had read only up to {state.cursor.id}: somebody else trims the stream."
-        )
-    if entry_order(ends.last_id) < cursor:
-        raise LogGap(
-            f"The log of partition {store.partition} ends at {ends.last_id}, before the fold's {state.cursor.id}: "
-            "the stream was deleted or an older one restored."
+            f"Unread entries of {where}, were removed from the log: somebody else trims it or deletes from it."
         )
 
 

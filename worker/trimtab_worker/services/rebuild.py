@@ -77,10 +77,10 @@ def _start_from_snapshot(store: PartitionStore, work: PartitionStore) -> str:
     start = snapshot.load().cursor
     if start.id != LOG_START:
         work.copy_from(snapshot)
-    elif entry_order(store.ends().deleted_id) > (0, 0):
+    elif removed := store.ends().removed:
         raise LogGap(
-            f"The log of partition {store.partition} begins after {store.ends().deleted_id} and there is no snapshot: "
-            "what came before cannot be folded again."
+            f"{removed} entries of partition {store.partition} were trimmed from its log and there is no snapshot: "
+            "what they said cannot be folded again."
         )
     return start.id
 

@@ -1,0 +1,142 @@
+"""Batches in sequence, the log's clock, epochs and compaction: each rule where it bites."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from logs import HOUR, NOW, Log, batch, event
+from trimtab.schema.control import ClockTick, Compaction
+
+
+def numbered(log: Log, sequence: int, producer: str = "p", n: int = 10, **changes: Any) -> None:
+    log.columns(batch([event()] * n, producer=producer, sequence=sequence, **changes))
+
+
+def test_a_batch_sent_again_counts_once() -> None:
+    log = Log()
+    for sequence in (1, 2, 2, 1, 3):
+        numbered(log, sequence)
+    report = log.drain()
+    assert (report.folded, report.duplicates) == (30, 20)
+
+
+def test_a_gap_is_refused_with_its_own_code_and_heals_when_the_batches_come_in_order() -> None:
+    """6 is refused by the server, 7 arrives, then both are sent again: nothing vanishes, nothing counts twice."""
+    log = Log()
+    for sequence in (1, 2, 3, 4, 5, 7, 6, 7):
+        numbered(log, sequence)
+    assert log.drain().folded == 70
+    assert log.dead_codes() == ["sequence_gap"]
+
+
+def test_producers_do_not_disturb_each_other() -> None:
+    log = Log()
+    for producer in ("p", "q", "r"):
+        for sequence in (1, 2):
+            numbered(log, sequence, producer)
+    assert log.drain().folded == 60
+
+
+def test_a_producer_is_forgotten_after_the_horizon_and_its_old_batches_are_refused() -> None:
+    """A batch cannot come back after its producer was forgotten: it is then too old itself."""
+    log = Log()
+    numbered(log, 1)
+    log.drain()
+    log.clock.now += 49 * HOUR
+    log.control.hold("checkout", reason="moves the log's clock")
+    log.drain()
+    assert log.store.load().producers == {}
+    numbered(log, 1)
+    assert log.drain().folded == 0
+    assert log.dead_codes() == ["too_late"]
+
+
+def test_an_import_is_exempt_from_lateness_and_never_forgotten() -> None:
+    log = Log()
+    numbered(log, 1, origin="import", base=NOW - 10_000 * HOUR, sent_at=NOW - 10_000 * HOUR)
+    log.drain()
+    log.clock.now += 1000 * HOUR
+    log.store.append("control", ClockTick(at=log.clock.now).model_dump_json().encode())
+    numbered(log, 1, origin="import", base=NOW - 10_000 * HOUR, sent_at=log.clock.now)
+    report = log.drain()
+    assert (report.folded, report.duplicates) == (0, 10)
+
+
+def test_duplicates_are_known_for_48_hours_and_too_late_after() -> None:
+    """EO-12 and EO-13: in one batch, across batches, across the hour, after 47 h: once. After 49 h: refused."""
+    log = Log()
+    same = event(event_id="e", occurred_at=NOW)
+    log.columns(batch([same, same]))
+    log.row(same)
+    log.drain()
+    log.clock.now += 47 * HOUR
+    log.row(same)
+    report = log.drain()
+    assert (report.folded, report.duplicates) == (0, 1)
+    log.clock.now += 2 * HOUR
+    log.row(same)
+    assert log.drain().folded == 0
+    assert log.dead_codes() == ["too_late"]
+    assert log.cell("b").n == 1
+
+
+def test_marks_are_deleted_when_the_clock_of_the_log_passes_them() -> None:
+    log = Log()
+    for place in range(1000):
+        log.row(event(event_id=f"e{place}"))
+    log.drain()
+    assert sum(log.store.load().scopes.values()) == 1000
+    log.clock.now += 50 * HOUR
+    log.control.hold("checkout", reason="moves the log's clock")
+    log.drain()
+    assert log.store.load().scopes == {}
+    assert [name for name in log.store.dump() if name.startswith("seen")] == []
+
+
+def test_a_forged_entry_id_does_not_move_the_clock() -> None:
+    log = Log()
+    log.drain()
+    before = log.store.load().clock
+    log.store.append_at(before + 10**12, "event", b"{}")  # type: ignore[attr-defined]
+    log.drain()
+    assert log.store.load().clock == before
+    assert log.store.load().counters["implausible_ids"] == 1
+    log.row(event())
+    assert log.drain().folded == 1, "outcomes are still counted after the forgery"
+
+
+def test_events_go_to_the_epoch_they_name_or_were_exposed_in_or_that_is_in_force() -> None:
+    log = Log()
+    log.clock.now += HOUR
+    log.control.halt("checkout", "b", reason="makes a second epoch")
+    log.row(event(epoch=1))
+    log.row(event(epoch=None, exposed_at=NOW + HOUR // 2))
+    log.row(event(epoch=None, exposed_at=NOW + HOUR))
+    log.row(event(epoch=None))
+    log.columns(batch([event(epoch=None, exposed_at=NOW), event(epoch=None), event(epoch=None, exposed_at=NOW - HOUR)]))
+    log.drain()
+    assert (log.cell("b", epoch=1).n, log.cell("b", epoch=2).n) == (3, 3)
+    assert log.state().counters["unstamped"] == 2
+    assert log.dead_codes() == ["unknown_epoch"]
+
+
+def test_compaction_merges_cells_for_good_and_late_events_follow() -> None:
+    log = Log()
+    for reason in ("second", "third"):
+        log.clock.now += HOUR
+        log.control.halt("checkout", "b", reason=reason)
+        log.control.resume("checkout")
+        log.clock.now += HOUR
+        log.control.update("checkout", {"recompute_seconds": 5})
+    epochs = sorted({1, log.publications.read("checkout").allocation.epoch})  # type: ignore[union-attr]
+    for epoch in epochs:
+        log.row(event(epoch=epoch, occurred_at=log.clock.now))
+    log.drain()
+    last = epochs[-1]
+    order = Compaction(at=log.clock.now, experiment_id="checkout", into={last: 1})
+    log.store.append("control", order.model_dump_json().encode())
+    log.row(event(epoch=last, occurred_at=log.clock.now))
+    log.drain()
+    assert log.cell("b").n == len(epochs) + 1
+    assert log.cell("b", epoch=last).n == 0
+    assert last not in log.state().epochs

@@ -1,0 +1,188 @@
+"""The recompute: from statistics to a published, explained decision."""
+
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+
+import pytest
+
+from logs import Log, batch, event
+from trimtab.engine import decide
+from trimtab.errors import Conflict, IllegalTransition
+from trimtab.schema.decision import Decision, HoldCode, Outcome
+from trimtab_worker.services.reallocate import Reallocate
+
+EAGER = {"min_trials": 300, "max_step": 0.2, "min_weight": 0.005, "cooldown_seconds": 0}
+
+
+def running(**changes: object) -> tuple[Log, Reallocate]:
+    log = Log(**({"constraints": EAGER} | changes))
+    return log, Reallocate(log.publications, lambda _: log.store)
+
+
+def outcomes(log: Log, n: int = 2000, seed: int = 1, **rates: float) -> None:
+    """n outcomes per variant at the given rates, in the epoch in force, folded."""
+    rng = random.Random(seed)
+    current = log.control.show("checkout").allocation
+    assert current is not None
+    rows = [
+        event(variant=v, epoch=current.epoch, metrics={"converted": int(rng.random() < rate)})
+        for v, rate in rates.items()
+        for _ in range(n)
+    ]
+    log.columns(batch(rows))
+    log.drain()
+
+
+def codes(decision: Decision) -> list[HoldCode]:
+    return [reason.code for reason in decision.reasons]
+
+
+def test_weights_move_towards_the_better_variant_by_at_most_a_step() -> None:
+    log, reallocate = running()
+    seen = [log.control.show("checkout").parts]
+    for seed in range(5):
+        outcomes(log, seed=seed, control=0.10, b=0.14)
+        log.clock.now += 1000
+        reallocate.recompute("checkout")
+        seen.append(log.control.show("checkout").parts)
+    assert all(abs(b["b"] - a["b"]) <= 200_000 for a, b in pairwise(seen))
+    assert seen[-1]["b"] == 995_000
+
+
+def test_a_move_is_published_announced_and_explained() -> None:
+    log, reallocate = running()
+    outcomes(log, control=0.10, b=0.14)
+    decision = reallocate.recompute("checkout")
+    current = log.control.show("checkout")
+    assert current.allocation is not None
+    assert decision.outcome is Outcome.MOVE
+    assert (current.allocation.epoch, current.allocation.decision_id) == (2, decision.decision_id)
+    assert current.allocation.reason == decision.sentence
+    assert current.parts == decision.parts
+    assert log.control.explain("checkout") == decision
+    log.drain()
+    assert log.state().epochs[2].parts == decision.parts
+
+
+def test_a_decision_replayed_from_the_ledger_gives_the_same_parts() -> None:
+    log, reallocate = running()
+    outcomes(log, control=0.10, b=0.14)
+    reallocate.recompute("checkout")
+    entry = log.control.explain("checkout")
+    assert isinstance(entry, Decision)
+    again = Decision.model_validate_json(entry.model_dump_json())
+    assert decide(again.inputs).parts == entry.parts
+
+
+def test_a_dry_run_publishes_nothing() -> None:
+    log, reallocate = running()
+    outcomes(log, control=0.10, b=0.14)
+    before = log.control.show("checkout")
+    assert reallocate.recompute("checkout", dry_run=True).outcome is Outcome.MOVE
+    assert log.control.show("checkout") == before
+    assert log.store.announced("checkout") == 1
+
+
+def test_without_a_drain_the_weights_hold_and_the_reason_says_so() -> None:
+    log, reallocate = running()
+    decision = reallocate.recompute("checkout")
+    assert codes(decision)[0] is HoldCode.STALE
+    assert "ingest worker" in decision.sentence
+    assert decision.parts == log.control.show("checkout").parts
+
+
+def test_unread_outcomes_hold_the_weights() -> None:
+    log, reallocate = running()
+    outcomes(log, control=0.10, b=0.14)
+    log.row(event())
+    log.clock.now += 200_000
+    log.store.report_drain()
+    assert codes(reallocate.recompute("checkout"))[0] is HoldCode.STALE
+
+
+def test_a_gap_in_the_log_holds_the_weights() -> None:
+    log, reallocate = running()
+    outcomes(log, control=0.10, b=0.14)
+    for _ in range(3):
+        log.row(event())
+    log.store.trim(log.store.ends().last_id)
+    assert HoldCode.LOG_GAP in codes(reallocate.recompute("checkout"))
+
+
+def test_a_paused_experiment_is_republished_with_the_pause_as_reason() -> None:
+    log, reallocate = running()
+    outcomes(log, control=0.10, b=0.14)
+    log.control.hold("checkout", reason="incident 7")
+    decision = reallocate.recompute("checkout")
+    assert codes(decision)[0] is HoldCode.PAUSED
+    assert "incident 7" in decision.sentence
+    current = log.control.show("checkout")
+    assert current.allocation is not None
+    assert (current.revision, current.allocation.epoch) == (decision.revision, 1)
+
+
+def test_repeated_holds_are_one_entry_with_a_count() -> None:
+    log, reallocate = running()
+    log.drain()
+    first = reallocate.recompute("checkout")
+    for _ in range(4):
+        log.clock.now += 1000
+        last = reallocate.recompute("checkout")
+    assert (last.decision_id, last.count, last.revision) == (first.decision_id, 5, first.revision + 4)
+    entries = log.publications.ledger("checkout", 100)
+    assert [entry.decision_id for entry in entries] == [first.decision_id, 1]
+    outcomes(log, control=0.10, b=0.14)
+    assert reallocate.recompute("checkout").decision_id == first.decision_id + 1
+
+
+def test_cooldown_is_measured_from_the_last_change() -> None:
+    log, reallocate = running(constraints=EAGER | {"cooldown_seconds": 60})
+    outcomes(log, control=0.10, b=0.14)
+    assert reallocate.recompute("checkout").outcome is Outcome.MOVE, "the first change waits for nothing"
+    log.clock.now += 59_000
+    log.drain()
+    assert codes(reallocate.recompute("checkout")) == [HoldCode.COOLDOWN]
+    log.clock.now += 1_000
+    assert reallocate.recompute("checkout").outcome is Outcome.MOVE
+
+
+def test_nothing_is_recomputed_before_the_start_and_after_the_stop() -> None:
+    log, reallocate = running()
+    log.control.stop("checkout")
+    with pytest.raises(IllegalTransition, match="stopped"):
+        reallocate.recompute("checkout")
+
+
+def test_a_slow_recompute_loses_to_whoever_published_meanwhile() -> None:
+    """DP-02: the weights of the faster one stay, and the epoch that was announced in vain is never served."""
+    log, reallocate = running()
+    outcomes(log, control=0.10, b=0.14)
+    stale = log.publications.read("checkout")
+    log.control.hold("checkout", reason="first")
+    slow = Reallocate(log.publications, lambda _: log.store)
+    read, log.publications.read = log.publications.read, lambda _: stale  # type: ignore[method-assign]
+    with pytest.raises(Conflict):
+        slow.recompute("checkout")
+    log.publications.read = read  # type: ignore[method-assign]
+    assert log.control.show("checkout").paused == "first"
+    log.control.resume("checkout")
+    assert reallocate.recompute("checkout").epoch == 3
+
+
+def test_a_slot_is_due_once_even_for_two_beats() -> None:
+    log, reallocate = running(recompute_seconds=10)
+    now = log.clock.now
+    assert reallocate.due(now) == ["checkout"]
+    assert reallocate.due(now) == []
+    assert reallocate.due(now + 10_000) == ["checkout"]
+    log.control.stop("checkout")
+    assert reallocate.due(now + 20_000) == []
+
+
+def test_a_decision_is_overdue_after_two_periods() -> None:
+    log, reallocate = running(recompute_seconds=10)
+    assert reallocate.overdue(0, log.clock.now + 20_000) == []
+    assert reallocate.overdue(0, log.clock.now + 20_001) == ["checkout"]
+    assert reallocate.overdue(1, log.clock.now + 20_001) == []
