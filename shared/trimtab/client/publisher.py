@@ -57,7 +57,8 @@ class Publisher:
     """Publishes from any number of threads; one background thread of its own does the sending.
 
     Forks: a child process starts empty, under a producer id of its own, with a thread of its own; what the parent
-    holds stays the parent's. The counts `sent`, `failed` and `pending` add up to what was published.
+    holds stays the parent's. What is pending when the interpreter ends is delivered in at most 5 s; a `multiprocessing`
+    child ends without that, so close the publisher there. `sent`, `failed` and `pending` add up to what was published.
     """
 
     def __init__(
