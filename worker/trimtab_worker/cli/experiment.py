@@ -1,0 +1,209 @@
+"""`trimtab experiment …`: what is compared, and where it stands."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from trimtab_worker.cli import definition, options, render, session
+
+if TYPE_CHECKING:
+    from trimtab.ports import Published
+    from trimtab.schema.experiment import Metric
+
+app = typer.Typer(help="Create, list, show and change experiments.", no_args_is_help=True, rich_markup_mode=None)
+
+File = Annotated[str | None, typer.Argument(metavar="FILE", help="JSON or TOML; - reads standard input.")]
+
+
+@app.command()
+def create(
+    file: File = None,
+    id: Annotated[str | None, typer.Option("--id", help="Without a FILE: the experiment's id.")] = None,
+    variants: Annotated[str | None, typer.Option(help="Without a FILE: ids, comma-separated; control first.")] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="Without a FILE: NAME[:KIND], repeatable, the primary one first.")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Without a FILE: safe_defaults, neutral_defaults or explore_defaults.")
+    ] = None,
+    start: Annotated[bool, typer.Option("--start", help="Start it at once.")] = False,
+    data_dir: options.DataDir = None,
+    json: options.Json = False,
+) -> None:
+    """Create an experiment from a file, or from a few flags."""
+    if file is None:
+        document = definition.quick_definition(id, variants, metric or [], preset)
+    elif id or variants or metric or preset:
+        raise typer.BadParameter("give either a FILE or --id, --variants, --metric and --preset, not both")
+    else:
+        document = definition.read_document(file)
+    control = session.control()
+    experiment = control.create(document, partitions=session.services().settings.partitions)
+    if start:
+        control.start(experiment.id)
+    if json:
+        render.show_json(_document(control.show(experiment.id)))
+    elif start:
+        render.say(f"Created and started {experiment.id}.")
+    else:
+        render.say(f"Created {experiment.id} as a draft; next: trimtab experiment start {experiment.id}")
+
+
+@app.command("list")
+def list_(data_dir: options.DataDir = None, json: options.Json = False) -> None:
+    """List all experiments with status, revision, epoch and weights."""
+    found = session.control().list()
+    if json:
+        render.show_json([_document(published) for published in found])
+        return
+    if not found:
+        render.say("There are no experiments yet; create one: trimtab experiment create FILE")
+        return
+    grid = render.table("experiment", "status", "revision", "epoch", "weights", right=("revision", "epoch"))
+    for published in found:
+        parts = published.parts
+        order = [variant for variant in published.experiment.variant_ids if variant in parts]
+        grid.add_row(
+            published.experiment.id,
+            _status(published),
+            str(published.revision),
+            str(_epoch(published) or "–"),
+            render.shares({variant: parts[variant] for variant in order}) or "none yet",
+        )
+    render.show(grid)
+
+
+@app.command()
+def show(experiment: options.ExperimentId, data_dir: options.DataDir = None, json: options.Json = False) -> None:
+    """Show an experiment: definition, status, weights."""
+    published = session.control().show(experiment)
+    if json:
+        render.show_json(_document(published))
+        return
+    render.show(_overview(published))
+    render.show(_variants(published))
+    if published.allocation:
+        render.show(render.text(published.allocation.reason))
+
+
+@app.command()
+def start(experiment: options.ExperimentId, reason: options.Reason = "", data_dir: options.DataDir = None) -> None:
+    """Publish the initial weights and begin to count outcomes."""
+    revision = session.control().start(experiment, reason=reason)
+    render.say(f"Started {experiment}: revision {revision}.")
+
+
+@app.command()
+def stop(experiment: options.ExperimentId, reason: options.Reason = "", data_dir: options.DataDir = None) -> None:
+    """Stop counting and deciding; the weights stay in force."""
+    revision = session.control().stop(experiment, reason=reason)
+    render.say(f"Stopped {experiment}, its weights stay in force: revision {revision}.")
+
+
+@app.command()
+def conclude(
+    experiment: options.ExperimentId,
+    variant: Annotated[str, typer.Argument(help="The variant everybody sees from now on.")],
+    reason: options.Reason = "",
+    data_dir: options.DataDir = None,
+) -> None:
+    """End the experiment: everybody sees one variant from now on."""
+    revision = session.control().conclude(experiment, variant, reason=reason)
+    render.say(f"Concluded {experiment} with {variant} for everybody: revision {revision}.")
+
+
+@app.command()
+def update(
+    experiment: options.ExperimentId,
+    file: File = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="FIELD=VALUE, such as constraints.max_step=0.05; repeatable.")
+    ] = None,
+    reason: options.Reason = "",
+    data_dir: options.DataDir = None,
+) -> None:
+    """Change fields of an experiment.
+
+    Constraints that are not named keep their values.
+    """
+    changes = definition.read_document(file) if file else {}
+    for name, value in options.pairs(set_ or [], "--set", "FIELD=VALUE").items():
+        _place(changes, name.split("."), options.json_value(value))
+    if not changes:
+        raise typer.BadParameter("give a FILE with the fields to change, or --set FIELD=VALUE")
+    control = session.control()
+    limits = changes.get("constraints")
+    if isinstance(limits, dict) and "preset" not in limits:
+        known = control.show(experiment).experiment.constraints.model_dump(mode="json")
+        changes["constraints"] = {**known, **limits}
+    revision = control.update(experiment, changes, reason=reason)
+    render.say(f"Changed {', '.join(sorted(changes))} of {experiment}: revision {revision}.")
+
+
+def _place(changes: dict[str, Any], path: list[str], value: Any) -> None:
+    for step in path[:-1]:
+        inner = changes.setdefault(step, {})
+        if not isinstance(inner, dict):
+            raise typer.BadParameter(f"{step} is given both as a whole and in parts", param_hint="--set")
+        changes = inner
+    changes[path[-1]] = value
+
+
+def _document(published: Published) -> dict[str, Any]:
+    return {
+        "experiment": published.experiment.model_dump(mode="json"),
+        "status": published.status.value,
+        "revision": published.revision,
+        "epoch": _epoch(published),
+        "weights": published.parts,
+        "halted": list(published.halted),
+        "paused": published.paused,
+        "decision_id": published.decision_id,
+        "changed_at": published.changed_at,
+        "allocation": published.allocation.model_dump(mode="json") if published.allocation else None,
+    }
+
+
+def _epoch(published: Published) -> int | None:
+    return published.allocation.epoch if published.allocation else None
+
+
+def _status(published: Published) -> str:
+    return f"{published.status} ({published.paused})" if published.paused else str(published.status)
+
+
+def _overview(published: Published) -> Any:
+    experiment, limits = published.experiment, published.experiment.constraints
+    grid = render.table("", "", title=experiment.id)
+    grid.show_header = False
+    if experiment.description:
+        grid.add_row("description", render.text(experiment.description))
+    grid.add_row("status", _status(published))
+    grid.add_row("revision", f"{published.revision}, epoch {_epoch(published) or 'none yet'}")
+    grid.add_row("metrics", "\n".join(map(_metric, experiment.metrics)))
+    grid.add_row("strategy", f"{experiment.strategy}, every {experiment.recompute_seconds:g} s, per {experiment.unit}")
+    grid.add_row(
+        "constraints",
+        f"min_weight {limits.min_weight:g}, max_step {limits.max_step:g}, min_trials {limits.min_trials:,}, "
+        f"cooldown {limits.cooldown_seconds:g} s",
+    )
+    grid.add_row("last change", render.instant(published.changed_at))
+    return grid
+
+
+def _metric(metric: Metric) -> str:
+    role = " (primary)" if metric.primary else " (guardrail)" if metric.harm_limit is not None else ""
+    return f"{metric.name}: {metric.kind}, {metric.direction}{role}"
+
+
+def _variants(published: Published) -> Any:
+    grid = render.table("variant", "weight", "", "", right=("weight",))
+    for variant in published.experiment.variants:
+        parts = published.parts.get(variant.id, 0)
+        remarks = ["control"] if variant.id == published.experiment.control else []
+        remarks += ["halted"] if variant.id in published.halted else []
+        remarks += [variant.description] if variant.description else []
+        grid.add_row(variant.id, render.share(parts), render.bar(parts / 1e6), render.text(", ".join(remarks)))
+    return grid
