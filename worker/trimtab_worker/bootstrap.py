@@ -15,8 +15,7 @@ import redis
 from trimtab.adapters.redis.connection import connect, reaching
 from trimtab.addresses import Addresses
 from trimtab.errors import InvalidInput, Unavailable
-from trimtab.settings import Settings, resolve_addresses, unknown_names
-from trimtab_worker import health
+from trimtab.settings import Settings, resolve_addresses
 
 # Services bring numpy with them. They are imported where they are built, so that beat, a health check and `--help` do
 # without; `preload` loads them into a worker before it forks.
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from trimtab.adapters.redis.partition import RedisPartition
     from trimtab.adapters.redis.publication import RedisPublications
     from trimtab.client.control import Control
-    from trimtab_worker.services.doctor import Finding
     from trimtab_worker.services.ingest import Ingest
     from trimtab_worker.services.maintain import Maintain
     from trimtab_worker.services.reallocate import Reallocate
@@ -112,29 +110,6 @@ class Services:
         from trimtab.client.control import Control
 
         return Control.over(self.publications, self.partition, by=by)
-
-    def examine(self, *, visibility_seconds: float, time_limit_seconds: float) -> list[Finding]:
-        """The doctor's findings about everything around this process."""
-        from trimtab_worker.services.doctor import Surroundings, examine
-        from trimtab_worker.services.ingest import check_gap
-
-        def look_for_gap(number: int) -> None:
-            store = self.partition(number)
-            check_gap(store, store.load())
-
-        with connect(self.addresses.broker_url) as broker:
-            return examine(
-                Surroundings(
-                    data=self.client,
-                    broker=broker,
-                    partitions=self.partition_count,
-                    check_gap=look_for_gap,
-                    alive=lambda role: health.alive(self.client, role),
-                    visibility_seconds=visibility_seconds,
-                    time_limit_seconds=time_limit_seconds,
-                    unknown_settings=tuple(unknown_names()),
-                )
-            )
 
     def now(self) -> int:
         """The data server's clock in milliseconds."""

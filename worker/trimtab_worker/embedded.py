@@ -178,7 +178,7 @@ class EmbeddedServer:
                 stderr=subprocess.DEVNULL,
                 pass_fds=(lock,),
                 start_new_session=True,  # Ctrl-C is for the parent, which then stops its servers in order
-                preexec_fn=_end_with_parent(),
+                preexec_fn=end_with_parent(),
             )
 
     @contextlib.contextmanager
@@ -281,7 +281,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _end_with_parent() -> Callable[[], None] | None:
+def end_with_parent() -> Callable[[], None] | None:
     """What the child runs before it becomes the server: on Linux, ask for SIGTERM when its parent ends."""
     if sys.platform != "linux":
         return None

@@ -1,0 +1,43 @@
+# Every target works alone, first, from a fresh clone: it needs Python 3.11 or newer with pip, and nothing else.
+#   make demo            the whole system on this machine, with traffic, for SECONDS (60)
+#   make test            all tests; they start their own servers.  ARGS="-k fold" narrows them
+#   make check           linter, types, import contracts
+#   make bench           measurements
+PYTHON  ?= $(shell command -v python3.11 || command -v python3)
+VENV    ?= .venv
+BIN     := $(VENV)/bin
+STAMP   := $(VENV)/.installed
+SECONDS := 60
+ARGS    ?=
+
+.DEFAULT_GOAL := install
+.PHONY: install demo test check bench constraints clean
+
+install: $(STAMP)
+
+# Installed again when what is to be installed changes.
+$(STAMP): pyproject.toml deploy/constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c deploy/constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/trimtab demo --seconds $(SECONDS)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+bench: $(STAMP)
+	$(BIN)/python -m pytest -o addopts="--import-mode=importlib -q -s" -o timeout=600 tests/benchmarks $(ARGS)
+
+constraints: $(STAMP)
+	{ head -1 deploy/constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | grep == | sort -f; } > $(VENV)/constraints.txt
+	mv $(VENV)/constraints.txt deploy/constraints.txt
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
