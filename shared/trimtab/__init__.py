@@ -2,8 +2,8 @@
 
 ::
 
-    producer ─► event log ─► fold ─► statistics ─► posterior ─► proposal ─► guardrails ─► decision ─► publication ─► client
-    client/     adapters/    fold/   └───────────────── engine/ ────────────────────────┘  worker     succession     client/
+    producer ─► event log ─► fold ─► statistics ─► posterior ─► proposal ─► guardrails ─► decision ─► publication
+    client/     adapters/    fold/   └───────────────── engine/ ────────────────────────────────┘     succession
 
 Names are loaded when they are first used, so `import trimtab` costs a client nothing it does not need; the engine
 (`Engine`, `Observation`, …) needs the extra `engine`.

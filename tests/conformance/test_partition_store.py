@@ -8,7 +8,7 @@ import pytest
 from logs import HOUR, Log, batch, event
 from trimtab.errors import LogGap
 from trimtab.fold import Commit, Cursor
-from trimtab.fold.dedupe import lookups, marks_of
+from trimtab.fold.dedupe import Scope, marks_of
 from trimtab.ports import PartitionStore
 from trimtab_worker.services.ingest import Ingest
 from trimtab_worker.services.maintain import Maintain
@@ -77,7 +77,7 @@ def test_a_commit_of_another_life_is_refused(partition: PartitionStore) -> None:
 
 def test_marks_are_found_after_they_were_set_and_not_before(partition: PartitionStore) -> None:
     marks = marks_of(f"event-{n}" for n in range(5000))
-    asked = lookups("x:units", 20_000, marks)
+    asked = Scope("x:units", 20_000, np.arange(len(marks)), marks).lookups()
     assert not any(found.any() for found in partition.seen(asked).values())
     some = {name: ids[: len(ids) // 2 + 1] for name, ids in asked.items()}
     assert partition.commit(Commit(expected=partition.load().cursor, partition={"id": "1-0"}, marks=some))

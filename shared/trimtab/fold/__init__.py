@@ -12,7 +12,7 @@ sequence) and refuses what cannot be applied, `dedupe` finds what was counted be
 
 from trimtab.fold.commit import Commit, Cursor, Entry
 from trimtab.fold.decode import decode
-from trimtab.fold.settle import ask, settle
+from trimtab.fold.settle import Questions, ask, settle
 from trimtab.fold.state import Cell, ExperimentState, PartitionState
 from trimtab.fold.survey import Survey, mentioned, survey
 
@@ -23,6 +23,7 @@ __all__ = [
     "Entry",
     "ExperimentState",
     "PartitionState",
+    "Questions",
     "Survey",
     "ask",
     "decode",

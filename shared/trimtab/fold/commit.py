@@ -50,6 +50,7 @@ class Commit:
     producers: dict[str, str] = field(default_factory=dict)
     forgotten: list[str] = field(default_factory=list)
     marks: dict[str, IdArray] = field(default_factory=dict)
+    new_marks: dict[str, IdArray] = field(default_factory=dict)  # the same by scope, for whoever remembers them
     scopes: dict[str, str] = field(default_factory=dict)
     expired_scopes: list[str] = field(default_factory=list)
     expired_buckets: list[str] = field(default_factory=list)

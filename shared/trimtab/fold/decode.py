@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
@@ -24,24 +24,21 @@ from trimtab.schema.event import (
 _EVENT, _BATCH, _CONTROL = EVENT_FIELD.encode(), BATCH_FIELD.encode(), CONTROL_FIELD.encode()
 
 
-@dataclass(frozen=True, slots=True)
-class Control:
+class Control(NamedTuple):
     """A control entry at its place in the log."""
 
     entry: Entry
     order: ControlEntry
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One event that came alone."""
 
     entry: Entry
     event: OutcomeEvent
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """Many events in columns; `exact` is False where JSON booleans force a look at every value."""
 
     entry: Entry
@@ -49,8 +46,7 @@ class Batch:
     exact: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(NamedTuple):
     """An entry that could not be read."""
 
     entry: Entry
@@ -70,13 +66,13 @@ def _decode(entry: Entry) -> Decoded:
     if (raw := fields.get(_EVENT)) is not None:
         if len(raw) > MAX_EVENT_BYTES:
             return _too_large(entry, raw, MAX_EVENT_BYTES)
-        return _parse(entry, raw, OutcomeEvent, lambda event: Row(entry, event))
+        return _parse(entry, raw, OutcomeEvent, Row)
     if (raw := fields.get(_BATCH)) is not None:
         if len(raw) > MAX_BATCH_BYTES:
             return _too_large(entry, raw, MAX_BATCH_BYTES)
         # A column [0, true] becomes integers without a word in numpy; only a slow look tells them apart.
         exact = b"true" not in raw and b"false" not in raw
-        return _parse(entry, raw, EventBatch, lambda batch: Batch(entry, batch, exact))
+        return _parse(entry, raw, EventBatch, partial(Batch, exact=exact))
     if (raw := fields.get(_CONTROL)) is not None:
         try:
             return Control(entry, control_entries.validate_json(raw))
@@ -87,9 +83,9 @@ def _decode(entry: Entry) -> Decoded:
     return Refused(entry, letter(entry, DeadLetterCode.UNKNOWN_ENTRY, detail, raw=next(iter(fields.values()), b"")))
 
 
-def _parse(entry: Entry, raw: bytes, model: type[BaseModel], wrap: Callable[[Any], Decoded]) -> Decoded:
+def _parse(entry: Entry, raw: bytes, model: type[BaseModel], wrap: Callable[[Entry, Any], Decoded]) -> Decoded:
     try:
-        return wrap(model.model_validate_json(raw))
+        return wrap(entry, model.model_validate_json(raw))
     except ValidationError as error:
         return Refused(entry, letter(entry, _code(error), _sentence(error), raw=raw))
     except RecursionError:

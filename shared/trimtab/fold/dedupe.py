@@ -10,7 +10,7 @@ same log always fills the same sets.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 
 import numpy as np
@@ -70,11 +70,6 @@ def all_buckets(scope: str, count: int) -> list[str]:
     return [f"{scope}:{level}:{place}" for level, _, sets in levels(count) for place in range(sets)]
 
 
-def lookups(scope: str, count: int, marks: IdArray) -> dict[str, IdArray]:
-    """In which sets each of `marks` could be, given that the scope holds `count` marks."""
-    return {name: part for level, _, sets in levels(count) for name, part, _ in _spread(scope, level, sets, marks)}
-
-
 def _spread(scope: str, level: int, sets: int, marks: IdArray) -> Iterator[tuple[str, IdArray, Integers]]:
     """The marks by set, with their places in `marks`."""
     if sets == 1:
@@ -91,39 +86,46 @@ def _spread(scope: str, level: int, sets: int, marks: IdArray) -> Iterator[tuple
 
 @dataclass(slots=True)
 class Scope:
-    """The marks that entries ask for in one scope: `rows` in log order, `unique` sorted."""
+    """The marks that entries ask for in one scope, which holds `count` already; `rows` and `marks` in log order."""
 
     name: str
     count: int
     rows: Integers
     marks: IdArray
+    unique: IdArray = field(init=False)  # sorted
+    _first: Integers = field(init=False)  # where each of `unique` stands first
+    _which: Integers = field(init=False)  # which of `unique` each row asks for
+
+    def __post_init__(self) -> None:
+        self.unique, self._first, self._which = np.unique(self.marks, return_index=True, return_inverse=True)
 
     def lookups(self) -> dict[str, IdArray]:
-        return lookups(self.name, self.count, np.unique(self.marks))
+        """Which marks to look for in which sets."""
+        sets = levels(self.count)
+        return {name: part for level, _, n in sets for name, part, _ in _spread(self.name, level, n, self.unique)}
 
-    def first_seen(self, seen: Mapping[str, Mask], among: Mask | None = None) -> tuple[Integers, IdArray]:
-        """Rows whose mark is new, first of its kind, and those marks in log order; `among` narrows the rows."""
-        chosen = slice(None) if among is None else among[self.rows]
-        rows, marks = self.rows[chosen], self.marks[chosen]
-        unique, first = np.unique(marks, return_index=True)
-        known = self._known(seen, unique)
-        places = np.sort(first[~known])
-        return rows[places], marks[places]
-
-    def _known(self, seen: Mapping[str, Mask], unique: IdArray) -> Mask:
-        """Whether each of `unique` is marked already, by the answers to `lookups` (asked of a superset, perhaps)."""
-        asked = np.unique(self.marks)
-        known = np.zeros(len(asked), dtype=np.bool_)
+    def known(self, seen: Mapping[str, Mask]) -> Mask:
+        """Which of `unique` are marked already, by the answers to `lookups`."""
+        known = np.zeros(len(self.unique), dtype=np.bool_)
         for level, _, sets in levels(self.count):
-            for name, _, places in _spread(self.name, level, sets, asked):
+            for name, _, places in _spread(self.name, level, sets, self.unique):
                 known[places] |= seen[name]
-        return np.asarray(known[np.searchsorted(asked, unique)])
+        return known
+
+    def first_seen(self, known: Mask, among: Mask | None = None) -> tuple[Integers, IdArray]:
+        """Rows whose mark is new and first of its kind, and those marks in log order; `among` narrows the rows."""
+        if among is None:
+            places = np.sort(self._first[~known])
+        else:
+            able = np.flatnonzero(among[self.rows])
+            unique, first = np.unique(self._which[able], return_index=True)
+            places = np.sort(able[first[~known[unique]]])
+        return self.rows[places], self.marks[places]
 
     def place(self, new: IdArray) -> dict[str, IdArray]:
         """The sets that take the scope's `new` marks, which follow those it has."""
         buckets: dict[str, IdArray] = {}
-        total = self.count + len(new)
-        for level, first, sets in levels(total):
+        for level, first, sets in levels(self.count + len(new)):
             share = new[max(0, first - self.count) : max(0, first + sets * MARKS_PER_SET - self.count)]
             if len(share):
                 buckets |= {name: part for name, part, _ in _spread(self.name, level, sets, share)}

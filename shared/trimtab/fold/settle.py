@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 
@@ -29,15 +30,15 @@ from trimtab.fold.survey import HORIZON, Survey
 
 @dataclass(slots=True)
 class Questions:
-    """The marks that the surveyed events ask for, and the look-ups that answer them."""
+    """The marks that the surveyed events ask for, by experiment."""
 
-    events: dict[str, list[Scope]] = field(default_factory=dict)  # per experiment
+    events: dict[str, list[Scope]] = field(default_factory=dict)
     units: dict[str, Scope] = field(default_factory=dict)
 
-    def lookups(self) -> dict[str, IdArray]:
-        """Which marks to look for in which sets."""
-        scopes = [scope for scopes in self.events.values() for scope in scopes] + list(self.units.values())
-        return {name: marks for scope in scopes for name, marks in scope.lookups().items()}
+    def scopes(self) -> Iterator[Scope]:
+        """Every scope that is asked for, each once."""
+        yield from chain.from_iterable(self.events.values())
+        yield from self.units.values()
 
 
 def ask(found: Survey) -> Questions:
@@ -86,14 +87,17 @@ def _join(scopes: list[Scope]) -> list[Scope]:
     ]
 
 
-def settle(found: Survey, questions: Questions, seen: Mapping[str, Mask]) -> Commit:
-    """Count what is new, and gather all that changed; `found.state` is then the state after the commit."""
+def settle(found: Survey, questions: Questions, known: Mapping[str, Mask]) -> Commit:
+    """Count what is new, and gather all that changed; `found.state` is then the state after the commit.
+
+    `known` tells for each scope that is asked for which of its unique marks are set already.
+    """
     state = found.state
     commit = Commit(expected=found.start.cursor, partition={}, dead=found.letters)
     for name, tables in found.accepted.items():
         owner = state.experiments[name]
         assert owner is not None, "the survey accepts events of defined experiments only"
-        fresh = _fresh_rows(name, sum(table.n for table in tables), questions, seen, state, commit)
+        fresh = _fresh_rows(name, sum(table.n for table in tables), questions, known, state, commit)
         _count(owner, state, tables, fresh, commit.experiments.setdefault(name, {}))
     _write_heads(found, commit)
     _forget(found, commit)
@@ -103,20 +107,20 @@ def settle(found: Survey, questions: Questions, seen: Mapping[str, Mask]) -> Com
 
 
 def _fresh_rows(
-    name: str, n: int, questions: Questions, seen: Mapping[str, Mask], state: PartitionState, commit: Commit
+    name: str, n: int, questions: Questions, known: Mapping[str, Mask], state: PartitionState, commit: Commit
 ) -> Mask | None:
     """The rows that were not counted before, None for all; their marks go into the commit."""
     fresh: Mask | None = None
     if name in questions.events:
         fresh = np.ones(n, dtype=np.bool_)
         for scope in questions.events[name]:
-            rows, marks = scope.first_seen(seen)
+            rows, marks = scope.first_seen(known[scope.name])
             fresh[scope.rows] = False
             fresh[rows] = True
             _mark(scope, marks, state, commit)
     if name in questions.units:
         scope = questions.units[name]
-        rows, marks = scope.first_seen(seen, among=fresh)
+        rows, marks = scope.first_seen(known[scope.name], among=fresh)
         fresh = np.zeros(n, dtype=np.bool_)
         fresh[rows] = True
         _mark(scope, marks, state, commit)
@@ -126,6 +130,7 @@ def _fresh_rows(
 def _mark(scope: Scope, marks: IdArray, state: PartitionState, commit: Commit) -> None:
     if len(marks):
         commit.marks.update(scope.place(marks))
+        commit.new_marks[scope.name] = marks
         state.scopes[scope.name] = scope.count + len(marks)
         commit.scopes[scope.name] = str(state.scopes[scope.name])
 
@@ -212,6 +217,7 @@ def _forget(found: Survey, commit: Commit) -> None:
         commit.expired_scopes.append(scope)
         commit.expired_buckets += all_buckets(scope, state.scopes.pop(scope))
         commit.scopes.pop(scope, None)
+        commit.new_marks.pop(scope, None)
     over = set(commit.expired_buckets)
     if over:
         commit.marks = {name: marks for name, marks in commit.marks.items() if name not in over}

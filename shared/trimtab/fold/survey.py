@@ -5,11 +5,12 @@ Nothing here depends on dedupe marks, so one look-up of all marks can follow.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from trimtab.fold.accept import Accepted, accept
-from trimtab.fold.commit import Entry
+from trimtab.fold.commit import Cursor, Entry
 from trimtab.fold.decode import Batch, Control, Decoded, Refused, Row, letter
 from trimtab.fold.orders import carry_out
 from trimtab.fold.state import ExperimentState, PartitionState, Producer
@@ -82,6 +83,10 @@ def survey(start: PartitionState, decoded: list[Decoded]) -> Survey:
     for item in decoded:
         walk.step(item)
     walk.flush()
+    if decoded:
+        moved.cursor = Cursor(start.cursor.run, decoded[-1].entry.id)
+    moved.counters["entries"] += len(decoded)
+    moved.counters["bytes"] += sum(len(value) for item in decoded for value in item.entry.fields.values())
     return walk.found
 
 
@@ -90,17 +95,14 @@ class _Walk:
 
     def __init__(self, found: Survey) -> None:
         self.found = found
-        self.rows: dict[tuple[str, str], tuple[list[Row], list[int]]] = {}
+        self.rows: defaultdict[tuple[str, str], tuple[list[Row], list[int]]] = defaultdict(lambda: ([], []))
 
     def step(self, item: Decoded) -> None:
         state = self.found.state
         _advance_clock(state, item)
-        state.counters["entries"] += 1
-        state.counters["bytes"] += sum(map(len, item.entry.fields.values()))
-        state.cursor = replace(state.cursor, id=item.entry.id)
         match item:
             case Row(event=event):
-                rows, clocks = self.rows.setdefault((event.experiment_id, event.origin), ([], []))
+                rows, clocks = self.rows[event.experiment_id, event.origin]
                 rows.append(item)
                 clocks.append(state.clock)
             case Batch():
@@ -154,19 +156,21 @@ class _Walk:
             state.counters["duplicates"] += batch.n
             state.counters["duplicate_batches"] += 1
             return False
+        if batch.sequence == last + 1:
+            # It counts as come even if it is refused below: else all that follow it would look out of turn.
+            # An import may be repeated after years, a publisher repeats itself only while its process lives.
+            forget_at = 0 if batch.origin == "import" else state.clock + HORIZON + FUTURE_TOLERANCE
+            state.producers[batch.producer] = Producer(batch.sequence, forget_at)
+            self.found.numbered.add(batch.producer)
         if not self._in_time(item):
             return False
-        if batch.sequence != last + 1:
+        if batch.sequence > last + 1:
             self._refuse_batch(
                 item,
                 DeadLetterCode.SEQUENCE_GAP,
                 f"producer {batch.producer} sent batch {batch.sequence} after {last}; those between are missing",
             )
             return False
-        # An import may be repeated after years, a publisher repeats itself only while its process lives.
-        forget_at = 0 if batch.origin == "import" else state.clock + HORIZON + FUTURE_TOLERANCE
-        state.producers[batch.producer] = Producer(batch.sequence, forget_at)
-        self.found.numbered.add(batch.producer)
         return True
 
     def _in_time(self, item: Batch) -> bool:

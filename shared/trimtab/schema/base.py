@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 PARTS = 1_000_000
 """Published weights are integers per million: fine enough for a .0001 % step, exact to add up."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 """The version `v` that this code writes; readers refuse any other until an upcaster exists."""
 
 

@@ -121,7 +121,7 @@ class Experiment(Schema):
     metrics: Annotated[tuple[Metric, ...], Field(min_length=1, max_length=MAX_METRICS)]
     unit: Literal["unit", "event"] = Field(
         "unit",
-        description="What one trial is: a unit, counted once, or an event; `event` forgoes SRM and always-valid claims.",
+        description="One trial is a unit, counted once, or an event; `event` forgoes SRM and always-valid claims.",
     )
     strategy: Literal["thompson", "heuristic", "fixed"] = "thompson"
     constraints: Constraints = Field(default_factory=Constraints)

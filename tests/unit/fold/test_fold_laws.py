@@ -44,7 +44,8 @@ def fold_in_pieces(store: PartitionStore, sizes: list[int]) -> dict[str, object]
         state.experiments |= store.load_experiments(sorted(mentioned(decoded)))
         found = survey(state, decoded)
         questions = ask(found)
-        assert store.commit(settle(found, questions, store.seen(questions.lookups())))
+        seen = store.seen({name: marks for scope in questions.scopes() for name, marks in scope.lookups().items()})
+        assert store.commit(settle(found, questions, {scope.name: scope.known(seen) for scope in questions.scopes()}))
         place += 1
 
 

@@ -29,6 +29,16 @@ def test_a_gap_is_refused_with_its_own_code_and_heals_when_the_batches_come_in_o
     assert log.dead_codes() == ["sequence_gap"]
 
 
+def test_a_batch_refused_for_its_time_does_not_hold_up_those_after_it() -> None:
+    """A producer whose clock was wrong for a moment loses that batch (dead letter), not all that follow."""
+    log = Log()
+    numbered(log, 1)
+    numbered(log, 2, sent_at=NOW + HOUR)
+    numbered(log, 3)
+    assert log.drain().folded == 20
+    assert log.dead_codes() == ["future"]
+
+
 def test_producers_do_not_disturb_each_other() -> None:
     log = Log()
     for producer in ("p", "q", "r"):

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 import structlog
 
 from trimtab.errors import LogGap
-from trimtab.fold import Entry, PartitionState, ask, decode, mentioned, settle, survey
+from trimtab.fold import Commit, Entry, PartitionState, Questions, ask, decode, mentioned, settle, survey
+from trimtab.fold.dedupe import Mask
 from trimtab.ports import PartitionStore
+from trimtab_worker.services.remembered import RememberedMarks
 
 LEASE_SECONDS = 15.0  # longer than a drain parks (10 s), so that only a dead drain loses it
 BYTES_AT_ONCE = 8 * 2**20  # a read that big folds in some tenths of a second, well inside a task's time limit
@@ -38,6 +40,7 @@ class Ingest:
     store: PartitionStore
     stop_at: str | None = None  # a rebuild folds up to an entry, and not past it
     _state: PartitionState | None = None
+    _marks: RememberedMarks = field(default_factory=RememberedMarks)
     _count: int = field(default=FIRST_COUNT)
 
     def drain(self, *, holder: str, park_seconds: float = 0.0, block_ms: int = 1000) -> DrainReport:
@@ -97,12 +100,13 @@ class Ingest:
             state.experiments |= self.store.load_experiments(sorted(unknown))
         found = survey(state, decoded)
         questions = ask(found)
-        commit = settle(found, questions, self.store.seen(questions.lookups()))
+        commit = settle(found, questions, self._known(questions))
         if not self.store.commit(commit):
             # Somebody else was first, or our earlier commit was applied and its answer lost: either way, read again.
-            self._state = None
+            self._forget()
             report.lost_races += 1
             return True
+        self._remember(commit)
         before, after = state.counters, found.state.counters
         report.entries += len(entries)
         report.commits += 1
@@ -123,9 +127,22 @@ class Ingest:
             self._state = self.store.load()
         return self._state
 
-    def refresh(self) -> None:
-        """Forget the remembered state; the next step loads it again."""
+    def _forget(self) -> None:
         self._state = None
+        self._marks = RememberedMarks()
+
+    def _remember(self, commit: Commit) -> None:
+        for name, marks in commit.new_marks.items():
+            self._marks.add(name, marks)
+        self._marks.forget(commit.expired_scopes)
+
+    def _known(self, questions: Questions) -> dict[str, Mask]:
+        """Which marks are set already: remembered, or asked for at the store."""
+        scopes = list(questions.scopes())
+        asked = [scope for scope in scopes if not self._marks.holds(scope)]
+        seen = self.store.seen({name: marks for scope in asked for name, marks in scope.lookups().items()})
+        known = {scope.name: scope.known(seen) for scope in asked}
+        return known | {scope.name: self._marks.known(scope) for scope in scopes if scope.name not in known}
 
     def _adapt(self, entries: list[Entry]) -> None:
         """Read more entries at once where they are small, fewer where they are large."""

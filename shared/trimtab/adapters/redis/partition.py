@@ -32,7 +32,6 @@ class RedisPartition(RedisLog, PartitionStore):
         super().__init__(client, partition)
         self.keys = PartitionKeys(partition, space)
         self._commit = client.register_script(source("commit"))
-        self._seen = client.register_script(source("seen"))
         self._copy = client.register_script(source("copy"))
 
     # ── the log ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -85,13 +84,13 @@ class RedisPartition(RedisLog, PartitionStore):
         return sorted(text(name) for name in self._client.smembers(self.keys.experiments))
 
     def seen(self, lookups: Mapping[str, IdArray]) -> dict[str, Mask]:
-        if not lookups:
-            return {}
-        keys = [self.keys.marks(bucket) for bucket in lookups]
-        answers = self._seen(keys=keys, args=[_packed(marks) for marks in lookups.values()])
+        # No transaction: if the state moves between two answers, the commit that they lead to is refused.
+        pipe = self._client.pipeline(transaction=False)
+        for bucket, marks in lookups.items():
+            pipe.smismember(self.keys.marks(bucket), marks.astype("S19").tolist())
         return {
-            bucket: np.frombuffer(answer, dtype=np.uint8) == ord("1")
-            for bucket, answer in zip(lookups, answers, strict=True)
+            bucket: np.array(answer, dtype=np.bool_)
+            for bucket, answer in zip(lookups, pipe.execute(), strict=True)
         }
 
     def commit(self, commit: Commit) -> bool:
