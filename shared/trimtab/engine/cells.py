@@ -48,12 +48,12 @@ class Cells:
         place = {variant: k for k, variant in enumerate(ids)}
         known = {key: value for key, value in sums.items() if key[1] in place}
         row = {epoch: e for e, epoch in enumerate(sorted({epoch for epoch, _ in known}))}
-        arrays = [np.zeros((len(row), len(ids)), dtype=object) for _ in range(3)]
+        n, total, total_sq = (np.zeros((len(row), len(ids)), dtype=object) for _ in range(3))
         for (epoch, variant), values in known.items():
             _check_cell(epoch, variant, values)
-            for array, value in zip(arrays, values, strict=True):
-                array[row[epoch], place[variant]] = int(value)
-        return cls(ids, *arrays, scale=scale)
+            cell = row[epoch], place[variant]
+            n[cell], total[cell], total_sq[cell] = map(int, values)
+        return cls(ids, n, total, total_sq, scale)
 
     @cached_property
     def counts(self) -> Floats:
@@ -77,16 +77,18 @@ class Cells:
 
     @cached_property
     def squares_within(self) -> Floats:
-        """(E, K) sums of squared deviations from the cell's mean, (nQ − S²)/n with exact numerator, own unit squared."""
+        """(E, K) squared deviations from the cell's mean, added up: (nQ − S²)/n, exact numerator, own unit squared."""
         exact = self.n * self.total_sq - self.total * self.total
-        return exact.astype(float) / np.maximum(self.counts, 1) / float(self.scale) ** 2
+        within: Floats = exact.astype(float) / np.maximum(self.counts, 1) / float(self.scale) ** 2
+        return within
 
     @cached_property
     def deviations(self) -> Floats:
         """(E, K) n_ek(ȳ_ek − ȳ_e): S_ek − n_ek S_e/N_e with exact numerator, in the metric's own unit."""
         units = self.n.sum(axis=1, keepdims=True)
         exact = self.total * units - self.n * self.total.sum(axis=1, keepdims=True)
-        return exact.astype(float) / np.maximum(units.astype(float), 1) / self.scale
+        apart: Floats = exact.astype(float) / np.maximum(units.astype(float), 1) / self.scale
+        return apart
 
     def variance_within(self) -> float:
         """Pooled within-cell variance; the overall one where no cell varies; 0 where no value differs from another."""

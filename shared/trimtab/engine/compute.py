@@ -1,4 +1,4 @@
-"""`Engine.compute`: counts and previous weights in, guarded weights and an explanation out; nothing to run, nothing kept."""
+"""`Engine.compute`: from counts and previous weights to guarded weights and an explanation, without a service."""
 
 from __future__ import annotations
 

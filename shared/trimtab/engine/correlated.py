@@ -16,14 +16,14 @@ _NOTHING = 1e-9  # a factor with less than this share of a variant's own varianc
 def probability_best_mvn(mean: npt.ArrayLike, cov: npt.ArrayLike, prec_diag: npt.ArrayLike) -> Floats:
     """P(best) under N(mean, cov) when, given a few common factors, variants are independent; higher is better.
 
-    `cov` − diag(1/prec_diag) must be positive semidefinite up to a shift common to all variants. For the additive model
-    with a free level per epoch, prec_diag = Σₑ v_ek + 1/τ² does it: the rest of the precision is Σₑ vₑvₑᵀ/V_e ⪰ 0.
-    Only contrasts decide who is best, so that rest is seen from the precision-weighted mean P = I − 1qᵀ, which takes one
-    rank away: B = P(cov − D⁻¹)Pᵀ. Given B's factors the one-dimensional quadrature applies; the factors are integrated
-    over Gauss–Hermite or lattice points (STATISTICS §1).
+    `cov` − diag(1/prec_diag) must be positive semidefinite up to a shift common to all variants. For the additive
+    model with a free level per epoch, D = diag(Σₑ v_ek + 1/τ²) does it: what the precision lacks is Σₑ vₑvₑᵀ/V_e ⪰ 0.
+    Only contrasts decide who is best, so the rest is seen from the precision-weighted mean, P = I − 1qᵀ, which takes a
+    rank away: B = P(cov − D⁻¹)Pᵀ. Given B's factors the one-dimensional quadrature applies; the factors are
+    integrated over Gauss–Hermite or lattice points (STATISTICS §1).
 
-    Factors come from pivoted Cholesky, largest first, and not from eigenvectors: those of equal eigenvalues are whatever
-    the machine's LAPACK makes of the last bit, and decisions must replay anywhere.
+    Factors come from pivoted Cholesky, largest first, and not from eigenvectors: those of equal eigenvalues are
+    whatever the machine's LAPACK makes of the last bit, and decisions must replay anywhere.
 
     Args:
         mean: (K,) effects, finite, in any unit; variants in a fixed order, such as by id.
@@ -45,18 +45,20 @@ def probability_best_mvn(mean: npt.ArrayLike, cov: npt.ArrayLike, prec_diag: npt
     factors, noise = _factors(covariance, precision)
     if factors.shape[1] == 0:
         return probability_best_normal(effect, np.sqrt(noise))
-    points, weight = factor_points(factors.shape[1], len(effect))
+    points, weight = factor_points((factors**2 / noise[:, None]).max(axis=0), len(effect))
     given = probability_best_normal(effect + points @ factors.T, np.sqrt(noise))
-    mixed: Floats = weight @ given
-    return mixed / mixed.sum()
+    mixed = weight @ given
+    shares: Floats = mixed / mixed.sum()
+    return shares
 
 
 def _two(effect: Floats, covariance: Floats) -> Floats:
     """P(best) of two variants: one Φ of their standardised difference."""
     difference = effect[0] - effect[1]
     variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
-    z = difference / np.sqrt(variance) if variance > 0 else np.sign(difference) * np.inf if difference else 0.0
-    return np.array([ndtr(z), ndtr(-z)])
+    certain = np.sign(difference) * np.inf if difference else 0.0
+    z = difference / np.sqrt(variance) if variance > 0 else certain
+    return np.array([float(ndtr(z)), float(ndtr(-z))])
 
 
 def _factors(covariance: Floats, precision: Floats) -> tuple[Floats, Floats]:

@@ -37,9 +37,9 @@ class Result:
 def decide(inputs: Inputs) -> Result:
     """The next parts and why.
 
-    Never raises for bad data: what cannot be decided from is a hold that says so. The order of variants in `inputs` does
-    not matter. A halted variant that still has traffic loses it at once, whatever else would hold, unless the experiment
-    is not running.
+    Never raises for bad data: what cannot be decided from is a hold that says so. The order of variants in `inputs`
+    does not matter. A halted variant that still has traffic loses it at once, whatever else would hold, unless the
+    experiment is not running.
     """
     reasons = find_holds(inputs)
     if any(reason.code is HoldCode.INVALID_INPUT for reason in reasons):

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trimtab.engine.cells import Cells
-from trimtab.engine.likelihood import Binary, Likelihood, Share
+from trimtab.engine.likelihood import Binomial, Family, Point, Poisson, at
 from trimtab.errors import InvalidInput
 from trimtab.schema.experiment import MetricKind
 
@@ -25,7 +25,7 @@ PRIOR_SD = .5
 
 _STEPS = 60  # Newton takes about six; step halving may need more on adversarial data
 _LONGEST_STEP = 2.0  # in logits: from the far flat tail a full step would overshoot to infinity
-_CONVERGED = 1e-11
+_CONVERGED = 1e-10
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def _binary(cells: Cells) -> Estimate:
     n, y = cells.counts, cells.sums
     # All or no successes: the epoch's level runs to infinity and takes every contrast with it.
     telling = (y.sum(axis=1) > 0) & (y.sum(axis=1) < n.sum(axis=1))
-    return _fit(Binary(n[telling], y[telling]), len(cells.variants))
+    return _fit(Binomial(), n[telling], y[telling])
 
 
 def _share(cells: Cells) -> Estimate:
@@ -74,7 +74,7 @@ def _share(cells: Cells) -> Estimate:
     telling = sums.sum(axis=1) > 0
     if dispersion <= 0 or not telling.any():
         return silent(len(cells.variants))
-    return _fit(Share(n[telling], sums[telling] / dispersion), len(cells.variants))
+    return _fit(Poisson(), n[telling], sums[telling] / dispersion)
 
 
 def _dispersion(cells: Cells) -> float:
@@ -112,27 +112,40 @@ def silent(size: int) -> Estimate:
     return Estimate(np.zeros(size), np.zeros((size, size)), np.zeros(size), 0.0)
 
 
-def _fit(model: Likelihood, size: int) -> Estimate:
-    """The maximum of log-likelihood − |θ|²/2τ² by damped Newton; concave, so what it finds is the maximum."""
+def _fit(family: Family, n: Floats, y: Floats) -> Estimate:
+    """The maximum of the penalised log-likelihood by damped Newton over levels and effects together.
+
+    It is concave, so what is found is the maximum. Levels are eliminated from each step, which leaves K equations:
+    (L + I/τ²) δθ = Σₑ(rₑ − vₑ Σₖr_ek/Σₖv_ek) − θ/τ², and δα_e = (Σₖr_ek − vₑ·δθ)/Σₖv_ek.
+    """
     ridge = 1 / PRIOR_SD**2
-    theta = np.zeros(size)
-    value, gradient, weight = model.evaluate(theta)
+    here = at(family, n, y, ridge, family.link(y.sum(axis=1) / n.sum(axis=1)), np.zeros(n.shape[1]))
+    penalty = ridge * np.eye(n.shape[1])
     for _ in range(_STEPS):
-        information, _ = _laplacian(weight)
-        step = np.linalg.solve(information + ridge * np.eye(size), gradient - ridge * theta)
-        longest = float(np.abs(step).max())
+        information, _ = _laplacian(here.weight)
+        whole, excess = here.weight.sum(axis=1), here.residual.sum(axis=1)
+        score = here.residual.sum(axis=0) - (excess / whole) @ here.weight - ridge * here.theta
+        effect = np.linalg.solve(information + penalty, score)
+        level = (excess - here.weight @ effect) / whole
+        longest = max(np.abs(effect).max(), np.abs(level).max(initial=0.0))
         if longest < _CONVERGED:
             break
-        step *= min(1.0, _LONGEST_STEP / longest)
-        for _ in range(30):
-            trial = theta + step
-            found, gradient, weight = model.evaluate(trial)
-            if found - .5 * ridge * trial @ trial >= value - .5 * ridge * theta @ theta - 1e-12 * (1 + abs(value)):
-                break
-            step = step / 2
-        theta, value = trial, found
-    information, precision = _laplacian(weight)
-    return Estimate(theta, information, precision, PRIOR_SD)
+        here = _climb(family, n, y, ridge, here, level, effect, min(1.0, _LONGEST_STEP / longest))
+    information, precision = _laplacian(here.weight)
+    return Estimate(here.theta, information, precision, PRIOR_SD)
+
+
+def _climb(
+    family: Family, n: Floats, y: Floats, ridge: float, here: Point, level: Floats, effect: Floats, length: float
+) -> Point:
+    """The point a step leads to, halved until it is no lower than `here`, up to rounding."""
+    least = here.value - 1e-12 * (1 + abs(here.value))
+    for _ in range(40):
+        there = at(family, n, y, ridge, here.level + length * level, here.theta + length * effect)
+        if there.value >= least:
+            return there
+        length /= 2
+    return here
 
 
 def _laplacian(weight: Floats) -> tuple[Floats, Floats]:

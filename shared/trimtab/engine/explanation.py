@@ -37,9 +37,9 @@ class GuardrailExplanation:
     """What the guardrails did.
 
     `guardrails_applied` names only those that fired: `min_trials_hold`, `cooldown_hold`, `max_step_clamp`,
-    `min_weight_floor`, `ceiling`, `pin`, `step_widened`, `normalize` (the others' limits left more or less room than was
-    asked). `hold_reason` is None, `min_trials_not_met` or `cooldown`. `max_step_clamps` has, per variant the step bound,
-    {raw, clamped, lo, hi}; `min_weight_floors`, per variant the floor bound, {before, after}.
+    `min_weight_floor`, `ceiling`, `pin`, `step_widened`, `relaxed`, `normalize` (the others' limits left more or less
+    room than was asked). `hold_reason` is None, `min_trials_not_met` or `cooldown`. `max_step_clamps` has, per variant
+    that the step bound, {raw, clamped, lo, hi}; `min_weight_floors`, per variant that its floor bound, {before, after}.
     """
 
     changed: bool

@@ -22,9 +22,9 @@ _ROUNDING = 1e-3  # parts: .05 × 1e6 is 50,000 even where floats make it 50,000
 class Box:
     """Bounds on the next parts, by place; variants are in the order of their ids.
 
-    `floor` and `ceiling` are the standing limits, in parts; `pinned` maps a place to the parts it must have, `halted` and
-    `awaiting` say why. `step` is the most that anyone may move now, `wider` by how much that exceeds the configured step,
-    `relaxed` names what gave way where no weights could meet everything.
+    `floor` and `ceiling` are the standing limits, in parts; `pinned` maps a place to the parts it must have, `halted`
+    and `awaiting` say why. `step` is the most that anyone may move now, `wider` by how much that exceeds the configured
+    step, `relaxed` names what gave way where no weights could meet everything.
     """
 
     previous: tuple[int, ...]
@@ -69,9 +69,9 @@ def make_box(
 ) -> Box:
     """The box for the next move; never empty, as long as one variant is not halted.
 
-    A variant in `awaiting` keeps its previous parts, or its floor where that is more. If the limits leave no weights at all
-    (a variant was added, a floor raised), the step is widened to the least that does; if even that does not help, what
-    waits for evidence is set free, then pins and ceilings, then floors, and `relaxed` says so.
+    A variant in `awaiting` keeps its previous parts, or its floor where that is more. If the limits leave no weights at
+    all (a variant was added, a floor raised), the step is widened to the least that does; if even that does not help,
+    what waits for evidence is set free, then pins and ceilings, then floors, and `relaxed` says so.
 
     Args:
         variants: ids in sorted order; `previous` are their parts, which add up to `unit`.
@@ -83,8 +83,9 @@ def make_box(
     stopped = frozenset(k for k, variant in enumerate(variants) if variant in set(halted))
     waiting = frozenset(k for k, variant in enumerate(variants) if variant in set(awaiting)) - stopped
     most_floor = unit // max(1, len(variants) - len(stopped))
-    floor = [0 if k in stopped else min(_up(constraints.floor(v), unit), most_floor) for k, v in enumerate(variants)]
-    ceiling = [_down(constraints.ceiling(variant), unit) for variant in variants]
+    floor = [0 if k in stopped else constraints.floor(v) * unit for k, v in enumerate(variants)]
+    floor = [min(parts, most_floor) for parts in _whole(floor, unit, up=True)]
+    ceiling = _whole([constraints.ceiling(variant) * unit for variant in variants], unit, up=False)
     pinned = {k: round(constraints.pins[v] * unit) for k, v in enumerate(variants) if v in constraints.pins}
     if len(pinned) == len(variants):  # thirds, say, do not add up in whole parts
         pinned = dict(enumerate(project(list(pinned.values()), [0] * len(pinned), [unit] * len(pinned), unit)))
@@ -141,8 +142,17 @@ def _without(pinned: Mapping[int, int], places: frozenset[int]) -> dict[int, int
     return {k: parts for k, parts in pinned.items() if k not in places}
 
 
-def _up(share: float, unit: int) -> int:
-    return math.ceil(share * unit - _ROUNDING)
+def _whole(limits: Sequence[float], unit: int, *, up: bool) -> list[int]:
+    """Floors rounded up, or ceilings down, to whole parts; where just that leaves no weights, to the nearest that fit.
+
+    Ceilings of a third for each of three variants say what the weights are, yet 3 × 333,333 is short of a million.
+    """
+    outward = [math.floor(limit + _ROUNDING) for limit in limits]
+    inward = [math.ceil(limit - _ROUNDING) for limit in limits]
+    strict = inward if up else outward
+    exact = sum(limits)
+    impossible = sum(strict) > unit >= exact - _ROUNDING if up else sum(strict) < unit <= exact + _ROUNDING
+    return project(limits, outward, inward, unit) if impossible else strict
 
 
 def _down(share: float, unit: int) -> int:

@@ -80,7 +80,7 @@ def check_feasible(variants: Mapping[str, Any], constraints: Constraints) -> Non
 
 
 def check_instants(last_updated_at_epoch_s: float | None, now_epoch_s: float | None) -> float | None:
-    """Seconds since the last update; None if there was none. There is no clock in here: whoever gives the one gives both.
+    """Seconds since the last update; None if there was none. There is no clock in here, so one instant needs the other.
 
     Raises:
         InvalidInput: an instant is not a finite number, or `now_epoch_s` is missing.
@@ -102,7 +102,7 @@ def _check_observation(variant: str, observation: Observation) -> Observation:
     counts = {}
     for name in ("trials", "successes"):
         value = getattr(observation, name, None)
-        if not _is_number(value) or value < 0 or value != int(value):
+        if value is None or not _is_number(value) or value < 0 or value != int(value):
             raise InvalidInput(
                 f"{name} of variant {variant!r} is {value!r}, not a whole number ≥ 0.",
                 field=name,

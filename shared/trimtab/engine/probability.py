@@ -94,7 +94,8 @@ def _normal(mean: Floats, sd: Floats) -> Floats:
     x, weight = nodes(panels(left, right, sd))
     t = (x[:, :, None] - mean[:, None, :]) / sd[:, None, :]
     below = ndtr(t)
-    density = np.exp(-0.5 * t * t) / (sd[:, None, :] * _SQRT_2PI)
+    density: Floats = np.exp(-0.5 * t * t)
+    density /= sd[:, None, :] * _SQRT_2PI
     return _integrate(density, below, weight)
 
 
@@ -106,7 +107,8 @@ def _beta(alpha: Floats, beta: Floats) -> Floats:
     x, weight = nodes(panels(left, right, sd, pole=np.pi))
     logit, a, b = x[:, :, None], alpha[:, None, :], beta[:, None, :]
     density = np.exp(a * logit - (a + b) * np.logaddexp(0, logit) - betaln(a, b))
-    return _integrate(density, betainc(a, b, expit(logit)), weight)
+    below: Floats = np.asarray(betainc(a, b, expit(logit)), float)
+    return _integrate(np.asarray(density, float), below, weight)
 
 
 def _integrate(density: Floats, below: Floats, weight: Floats) -> Floats:
@@ -114,7 +116,8 @@ def _integrate(density: Floats, below: Floats, weight: Floats) -> Floats:
     mass = weight * below.prod(axis=2)
     hazard = np.divide(density, below, out=np.zeros_like(density), where=below > 0)
     raw: Floats = np.matmul(mass[:, None, :], hazard)[:, 0, :]
-    return raw / raw.sum(axis=1, keepdims=True)
+    shares: Floats = raw / raw.sum(axis=1, keepdims=True)
+    return shares
 
 
 def _variants_last(shape: tuple[int, ...]) -> tuple[int, ...]:

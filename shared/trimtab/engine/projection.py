@@ -1,7 +1,7 @@
 """The one projection: the nearest whole parts inside a box, adding up exactly.
 
-w_k = clip(p_k − λ, lo_k, hi_k) with the λ that makes Σw = total is the Euclidean projection onto the box (STATISTICS §3).
-Clamping and then renormalising, as is often done, leaves the box again.
+w_k = clip(p_k − λ, lo_k, hi_k), with the λ that makes Σw = total, is the Euclidean projection onto the box
+(STATISTICS §3). Clamping and then renormalising, as is often done, leaves the box again.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def project(wanted: Sequence[float], low: Sequence[int], high: Sequence[int], to
 
 
 def _shift(wanted: Sequence[float], low: Sequence[int], high: Sequence[int], total: int) -> float:
-    """λ: Σ clip(p − λ, lo, hi) falls from Σhi to Σlo as λ grows, in straight lines between the points p − hi and p − lo."""
+    """λ: as it grows, Σ clip(p − λ, lo, hi) falls from Σhi to Σlo, straight between the corners p − hi and p − lo."""
     start, slope = float(sum(high)) - total, 0
     corners = sorted(
         [(want - highest, 1) for want, highest in zip(wanted, high, strict=True)]

@@ -41,27 +41,26 @@ class Strategy(Protocol):
 
 def thompson(evidence: Evidence) -> Floats:
     """Weights = P(best): what Thompson sampling serves in expectation, without its draws."""
-    return evidence.p_best / evidence.p_best.sum()
+    return _normalised(evidence.p_best)
 
 
 def top_two(evidence: Evidence) -> Floats:
-    """½p_k + ½ Σ_{j≠k} p_j·P(k best among variants ≠ j): half the traffic to whoever challenges the leader (Russo 2016).
+    """½p_k + ½ Σ_{j≠k} p_j·P(k best among variants ≠ j): half the traffic to the leader's challengers (Russo 2016).
 
     Finds the best sooner than `thompson`, and earns less meanwhile.
     """
-    p = evidence.p_best / evidence.p_best.sum()
+    p = _normalised(evidence.p_best)
     if len(p) == 1:
         return p
     challenged = sum((p[j] * evidence.p_best_without(j) for j in range(len(p)) if p[j] > 0), np.zeros(len(p)))
-    mixed: Floats = (p + challenged) / 2
-    return mixed / mixed.sum()
+    return _normalised((p + challenged) / 2)
 
 
 def heuristic(evidence: Evidence) -> Floats:
     """Shares proportional to the smoothed rate (s + 1)/(n + 2); of failures, where lower is better.
 
-    Counts and revenue, which have no failures, are smoothed by one trial at the common mean, and inverted where lower is
-    better. Totals over epochs are compared as they are: under drifting base rates `thompson` is the one to use.
+    Counts and revenue, which have no failures, are smoothed by one trial at the common mean, and inverted where lower
+    is better. Totals over epochs are compared as they are: under drifting base rates `thompson` is the one to use.
 
     Raises:
         InvalidInput: a continuous metric or a negative total, of which no share can be taken.
@@ -81,13 +80,17 @@ def heuristic(evidence: Evidence) -> Floats:
         common = total.sum() / max(float(n.sum()), 1.0) or 1.0
         mean = (total + common) / (n + 1)
         score = mean if evidence.higher_is_better else 1 / mean
-    shares: Floats = score / score.sum()
-    return shares
+    return _normalised(score)
 
 
 def fixed(evidence: Evidence) -> Floats:
     """The shares there are: an A/B test. Guardrails still act."""
-    return evidence.previous / evidence.previous.sum()
+    return _normalised(evidence.previous)
+
+
+def _normalised(scores: Floats) -> Floats:
+    shares: Floats = scores / scores.sum()
+    return shares
 
 
 STRATEGIES: dict[str, Strategy] = {
