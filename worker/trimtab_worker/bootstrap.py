@@ -73,9 +73,11 @@ class Services:
         """
         from trimtab.adapters.redis.partition import RedisPartition
 
+        if type(number) is not int or number < 0:  # not even a bool, which a dict would take for 0 or 1
+            raise InvalidInput(f"{number!r} is no partition: partitions are whole numbers from 0.")
         if number not in self._partitions:
             count = self.partition_count()
-            if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < count:
+            if number >= count:
                 raise InvalidInput(f"There is no partition {number!r}; the log has 0 to {count - 1}.")
             self._partitions[number] = RedisPartition(self.client, number)
         return self._partitions[number]
@@ -90,8 +92,9 @@ class Services:
         """The drain of one partition; it remembers state between drains."""
         from trimtab_worker.services.ingest import Ingest
 
+        store = self.partition(number)
         if number not in self._ingests:
-            self._ingests[number] = Ingest(self.partition(number))
+            self._ingests[number] = Ingest(store)
         return self._ingests[number]
 
     def maintain(self, number: int) -> Maintain:

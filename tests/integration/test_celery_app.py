@@ -1,0 +1,304 @@
+"""Workers and beat as processes, run by the very commands of docker-compose.yml."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+import yaml
+from celery import Celery
+
+from servers import plain_client, start_server, wait_until
+from trimtab import Publisher
+from trimtab.client.control import Control
+from trimtab.clock import system_clock
+from trimtab.schema.experiment import Status
+from trimtab.settings import Settings
+from trimtab_worker import health
+from trimtab_worker.app import celery_settings
+from trimtab_worker.bootstrap import Services
+from trimtab_worker.embedded import EmbeddedServer
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+READY_SECONDS = 60.0  # two shared cores may import numpy and scipy three times at once
+STOP_SECONDS = 20.0  # RC-12
+HEARTBEAT_SECONDS = 1.0
+# Production's periods, shortened, so that a test sees several of each.
+FAST = {
+    "TRIMTAB_DRAIN_PARK_SECONDS": "1",
+    "TRIMTAB_PERIODS__TICK_SECONDS": "0.5",
+    "TRIMTAB_PERIODS__REVIVE_SECONDS": "2",
+    "TRIMTAB_PERIODS__HEARTBEAT_SECONDS": str(HEARTBEAT_SECONDS),
+}
+
+
+class Fleet:
+    """Two servers and the processes started on them; all are gone when it is closed."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._stack = ExitStack()
+        self.data = self._server("data")
+        self.broker = self._server("broker")
+        self.settings = Settings.load(redis_url=self.data.url, broker_url=self.broker.url)
+        self.client: redis.Redis = self._stack.enter_context(plain_client(self.data.url))
+        self.services = Services(self.settings)
+        self._stack.callback(self.services.close)
+        self.control = self.services.control("tester")
+        self.sender = self._stack.enter_context(Celery("sender", set_as_current=False))
+        self.sender.conf.update(celery_settings(self.settings))
+
+    def start(self, *roles: str) -> dict[str, subprocess.Popen[bytes]]:
+        """Start roles by their commands in docker-compose.yml and wait until they show signs of life."""
+        processes = {role: self.launch(role) for role in roles}
+        for role in roles:
+            wait_until(
+                lambda role=role: health.alive(self.client, role), READY_SECONDS, what=f"a sign of life of {role}"
+            )
+        return processes
+
+    def launch(self, role: str) -> subprocess.Popen[bytes]:
+        program, *arguments = COMPOSE[role]["command"]
+        environment = {
+            "PATH": os.environ.get("PATH", ""),
+            "HOME": str(self.directory),
+            "REDIS_URL": self.data.url,
+            "BROKER_URL": self.broker.url,
+            **FAST,
+        }
+        with self.log(role).open("ab") as log:
+            process = subprocess.Popen(
+                [Path(sys.executable).with_name(program), *arguments],
+                env=environment,
+                cwd=self.directory,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._stack.callback(end, process)
+        return process
+
+    def log(self, role: str) -> Path:
+        return self.directory / f"{role}.log"
+
+    def create(self, name: str, **definition: Any) -> Control:
+        """A running experiment that is decided on every second."""
+        self.control.create(
+            {
+                "id": name,
+                "variants": [{"id": "a"}, {"id": "b"}],
+                "metrics": [{"name": "bought", "kind": "binary", "primary": True}],
+                "recompute_seconds": 1,
+                **definition,
+            }
+        )
+        self.control.start(name)
+        return self.control
+
+    def publish(self, name: str, count: int) -> None:
+        """Outcomes of new units, half of them for each variant, confirmed by the log."""
+        with Publisher(self.data.url) as publisher:
+            for number in range(count):
+                publisher.publish(
+                    experiment_id=name,
+                    variant="ab"[number % 2],
+                    unit_id=uuid.uuid4().hex,
+                    metrics={"bought": int(number % 3 == 0)},
+                    occurred_at=system_clock(),
+                    epoch=1,
+                )
+
+    def folded(self) -> int:
+        return self.services.partition(0).load().counters["folded"]
+
+    def decides_on(self, name: str, seconds: float = 15) -> bool:
+        """Whether a decision is published within `seconds`."""
+        before = self.control.show(name).revision
+        return wait_until(lambda: self.control.show(name).revision > before, seconds, what=f"a decision on {name}")
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def _server(self, name: str) -> EmbeddedServer:
+        return self._stack.enter_context(start_server(self.directory / name))
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process and all it has started."""
+    if process.poll() is None or process.returncode < 0:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """Everything that runs, shared by the tests that break nothing."""
+    fleet = Fleet(tmp_path_factory.mktemp("fleet"))
+    try:
+        fleet.create("checkout")
+        fleet.start("ingest", "decide", "beat")
+        yield fleet
+    finally:
+        fleet.close()
+
+
+@pytest.fixture
+def own_fleet(tmp_path: Path) -> Iterator[Fleet]:
+    """Servers of the test's own, on which nothing runs yet."""
+    fleet = Fleet(tmp_path)
+    try:
+        yield fleet
+    finally:
+        fleet.close()
+
+
+def test_every_role_shows_signs_of_life_to_a_health_check(fleet: Fleet) -> None:
+    host = os.uname().nodename
+    for role in ("ingest", "decide", "beat", f"ingest@{host}", f"decide@{host}"):
+        assert health.check(role, fleet.settings), role
+    assert not health.check("ingest@elsewhere", fleet.settings)
+    assert not health.check("analyse", fleet.settings)
+
+
+def test_outcomes_are_folded_and_decisions_published(fleet: Fleet) -> None:
+    before = fleet.folded()
+    fleet.publish("checkout", 500)
+    wait_until(lambda: fleet.folded() == before + 500, 15, what="the fold of 500 outcomes")
+    assert fleet.decides_on("checkout")
+
+
+def test_an_order_sent_as_a_task_is_carried_out_once(fleet: Fleet) -> None:
+    fleet.create("ordered")
+    for _ in range(3):
+        fleet.sender.send_task(
+            "trimtab.hold", args=["ordered"], kwargs={"reason": "incident 42", "command_id": "incident-42"}
+        )
+    wait_until(lambda: fleet.control.show("ordered").status is Status.HELD, what="the hold")
+    fleet.sender.send_task("trimtab.resume", args=["ordered"])
+    wait_until(lambda: fleet.control.show("ordered").status is Status.RUNNING, what="the resume")
+    fleet.sender.send_task("trimtab.hold", args=["ordered"], kwargs={"command_id": "incident-42"})
+    assert fleet.decides_on("ordered")
+    assert fleet.control.show("ordered").status is Status.RUNNING
+
+
+class Canary:
+    """Runs code when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return Path.touch, (self.path,)
+
+
+def test_hostile_messages_run_no_code_change_nothing_and_kill_nobody(fleet: Fleet, tmp_path: Path) -> None:
+    """SE-01, SE-02: a pickled body, an unknown task, arguments of a wrong kind, shape or number."""
+    fleet.create("quiet")
+    canary = tmp_path / "canary"
+    with plain_client(fleet.broker.url) as broker:
+        for queue in ("ingest", "decide"):
+            broker.lpush(f"cel:{queue}", pickled_message(queue, Canary(canary)))
+    hostile = (("trimtab.absent", []), ("trimtab.drain", [99]), ("trimtab.drain", ["0"]), ("trimtab.drain", []))
+    for task, arguments in hostile:
+        fleet.sender.send_task(task, args=arguments, queue="ingest")
+    for value in ("a}:x{", "*", "x" * 10_000, None, ["quiet"], "quiet\r\nFLUSHALL"):
+        fleet.sender.send_task("trimtab.recompute", args=[value])
+        fleet.sender.send_task("trimtab.halt", args=[value])
+    wait_until(lambda: "'*' is no experiment id" in fleet.log("decide").read_text(), what="refusals by decide")
+    for trace in ("ContentDisallowed", "trimtab.absent", "There is no partition 99", "'0' is no partition"):
+        wait_until(lambda trace=trace: trace in fleet.log("ingest").read_text(), what=f"{trace} in the log of ingest")
+    assert fleet.decides_on("checkout")
+    folded = fleet.folded()
+    fleet.publish("checkout", 1)
+    wait_until(lambda: fleet.folded() > folded, 15, what="the fold after the attack")
+    assert not canary.exists()
+    acts = [entry.act for entry in fleet.services.publications.ledger("quiet", 100) if entry.kind == "act"]
+    assert acts == ["start"]
+    assert set(fleet.services.publications.experiments()) <= {"checkout", "ordered", "quiet"}
+
+
+def pickled_message(queue: str, content: object) -> bytes:
+    """What Celery would put on its queue if it were allowed to pickle."""
+    properties = {
+        "correlation_id": str(uuid.uuid4()),
+        "delivery_mode": 2,
+        "delivery_info": {"exchange": "", "routing_key": queue},
+        "delivery_tag": str(uuid.uuid4()),
+        "priority": 0,
+        "body_encoding": "base64",
+    }
+    message = {
+        "body": base64.b64encode(pickle.dumps(((content,), {}, {}))).decode(),
+        "content-type": "application/x-python-serialize",
+        "content-encoding": "binary",
+        "headers": {"task": "trimtab.tick", "id": str(uuid.uuid4()), "lang": "py"},
+        "properties": properties,
+    }
+    return json.dumps(message).encode()
+
+
+def test_what_the_fleet_logs_is_json_and_holds_no_password(fleet: Fleet) -> None:
+    lines = [line for role in ("ingest", "decide") for line in fleet.log(role).read_text().splitlines()]
+    records = [json.loads(line) for line in lines if line.startswith("{")]
+    assert {"drained", "decided"} <= {record["event"] for record in records}
+
+
+def test_a_killed_worker_falls_silent_and_its_successor_goes_on(own_fleet: Fleet) -> None:
+    """Without beat: an ingest worker that starts drains at once, and keeps its chain of nudges going."""
+    own_fleet.create("checkout")
+    (worker,) = own_fleet.start("ingest").values()
+    os.killpg(worker.pid, signal.SIGKILL)
+    worker.wait()
+    wait_until(lambda: not health.alive(own_fleet.client, "ingest"), health.MISSED_BEATS * HEARTBEAT_SECONDS + 5)
+    own_fleet.publish("checkout", 10)
+    own_fleet.start("ingest")
+    wait_until(lambda: own_fleet.folded() == 10, 15, what="the fold by the successor")
+
+
+def test_without_beat_and_decide_worker_the_drain_recomputes_what_is_overdue(own_fleet: Fleet) -> None:
+    """RC-08."""
+    own_fleet.create("checkout")
+    own_fleet.start("ingest")
+    assert own_fleet.decides_on("checkout")
+    assert own_fleet.decides_on("checkout")
+
+
+def test_a_worker_asked_to_end_does_so_in_order_and_withdraws_its_heartbeat(own_fleet: Fleet) -> None:
+    """RC-12."""
+    (worker,) = own_fleet.start("ingest").values()
+    started = time.monotonic()
+    worker.terminate()
+    assert worker.wait(STOP_SECONDS) == 0
+    assert time.monotonic() - started < STOP_SECONDS
+    assert not health.alive(own_fleet.client, f"ingest@{os.uname().nodename}")
+
+
+def test_a_worker_refuses_a_server_that_forgets(own_fleet: Fleet) -> None:
+    """RC-06."""
+    own_fleet.client.config_set("maxmemory-policy", "allkeys-lru")
+    worker = own_fleet.launch("ingest")
+    assert worker.wait(READY_SECONDS) != 0
+    assert "maxmemory-policy to noeviction" in own_fleet.log("ingest").read_text()
+
+
+def test_a_worker_warns_of_a_server_without_an_append_only_file(own_fleet: Fleet) -> None:
+    """RC-06."""
+    own_fleet.client.config_set("appendonly", "no")
+    own_fleet.start("decide")
+    assert "server_unsafe" in own_fleet.log("decide").read_text()

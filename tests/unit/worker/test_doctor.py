@@ -1,0 +1,138 @@
+"""The doctor finds each fault by itself, says what it found and what to do (OB-02)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+import redis
+
+from servers import plain_client
+from trimtab.clock import system_clock
+from trimtab.errors import CorruptState, LogGap, Unavailable
+from trimtab_worker.embedded import EmbeddedServer
+from trimtab_worker.services.doctor import Finding, Surroundings, examine, server_checks, version
+
+
+class FakeServer:
+    """A server that says of itself what a test tells it to."""
+
+    def __init__(self, **info: object) -> None:
+        self._info = info
+
+    def info(self, _: str) -> dict[str, object]:
+        return self._info
+
+
+@pytest.fixture
+def around(own_client: redis.Redis, broker: EmbeddedServer) -> Iterator[Surroundings]:
+    """Surroundings in which all is well."""
+    with plain_client(broker.url) as broker_client:
+        yield Surroundings(
+            data=own_client,
+            broker=broker_client,
+            partitions=lambda: 2,
+            check_gap=lambda _: None,
+            alive=lambda _: True,
+            visibility_seconds=120,
+            time_limit_seconds=30,
+        )
+
+
+def wrong(around: Surroundings) -> list[Finding]:
+    return [finding for finding in examine(around) if not finding.ok]
+
+
+def raising(error: Exception) -> Callable[[int], None]:
+    def check(number: int) -> None:
+        if number == 1:
+            raise error
+
+    return check
+
+
+def test_where_all_is_well_nothing_is_found(around: Surroundings) -> None:
+    findings = examine(around)
+    assert [finding.name for finding in findings if not finding.ok] == []
+    assert len(findings) == 13
+    assert all(finding.found.endswith(".") for finding in findings)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "name", "fatal"),
+    [
+        ("maxmemory-policy", "allkeys-lru", "noeviction", True),
+        ("appendonly", "no", "append-only file", False),
+    ],
+)
+def test_a_server_that_may_forget_is_found(
+    setting: str, value: str, name: str, fatal: bool, around: Surroundings
+) -> None:
+    around.data.config_set(setting, value)
+    (finding,) = wrong(around)
+    assert (finding.name, finding.fatal) == (name, fatal)
+    assert setting in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("info", "ok"),
+    [
+        ({"redis_version": "6.2.14"}, False),
+        ({"redis_version": "7.0.15"}, True),
+        ({"redis_version": "10.0.0"}, True),
+        ({"redis_version": "7.2.4", "valkey_version": "9.1.2"}, True),
+    ],
+)
+def test_redis_begins_at_seven_and_valkey_anywhere(info: dict[str, object], ok: bool) -> None:
+    assert version(FakeServer(**info)).ok is ok  # type: ignore[arg-type]
+
+
+def test_a_broker_on_the_data_server_is_found_even_in_another_database(
+    around: Surroundings, own_server: EmbeddedServer
+) -> None:
+    with plain_client(own_server.url.removesuffix("/0") + "/1") as same:
+        (finding,) = wrong(replace(around, broker=same))
+    assert finding.name == "broker apart"
+
+
+def test_a_short_visibility_timeout_is_found(around: Surroundings) -> None:
+    (finding,) = wrong(replace(around, visibility_seconds=119))
+    assert finding.name == "visibility timeout"
+
+
+@pytest.mark.parametrize("skew_ms", [-2000, 2000])
+def test_a_clock_that_is_off_is_found(skew_ms: int, around: Surroundings) -> None:
+    (finding,) = wrong(replace(around, clock=lambda: system_clock() + skew_ms))
+    assert finding.name == "clock skew"
+
+
+@pytest.mark.parametrize("error", [LogGap("Entries are gone."), CorruptState("A value is odd.")])
+def test_a_gap_is_found_in_the_partition_that_has_it(error: Exception, around: Surroundings) -> None:
+    (finding,) = wrong(replace(around, check_gap=raising(error)))
+    assert finding.name == "log of partition 1"
+    assert finding.found == str(error)
+
+
+@pytest.mark.parametrize("dead", ["ingest", "decide", "beat"])
+def test_a_silent_role_is_found_with_the_command_that_starts_it(dead: str, around: Surroundings) -> None:
+    (finding,) = wrong(replace(around, alive=lambda role: role != dead))
+    assert finding.name == f"heartbeat of {dead}"
+    assert "celery -A trimtab_worker.app" in finding.remedy
+
+
+def test_a_misspelled_setting_is_found(around: Surroundings) -> None:
+    (finding,) = wrong(replace(around, unknown_settings=("TRIMTAB_PARTITION",)))
+    assert "TRIMTAB_PARTITION" in finding.found
+
+
+def test_without_a_data_server_only_what_needs_none_is_asked(around: Surroundings, own_server: EmbeddedServer) -> None:
+    own_server.kill()
+    findings = examine(around)
+    assert [(finding.name, finding.ok) for finding in findings] == [
+        ("data server", False),
+        ("broker", True),
+        ("visibility timeout", True),
+    ]
+    with pytest.raises(Unavailable):
+        list(server_checks(around.data))
