@@ -83,9 +83,6 @@ class Settings(BaseSettings):
     drain_block_ms: Annotated[int, Field(ge=1, le=4000)] = Field(
         1000, description="The longest single read; beyond 4000 redis clients take silence for a lost server."
     )
-    ledger_entries: Annotated[int, Field(ge=100)] = Field(
-        10_000, description="Entries a ledger keeps: a week of one decision a minute, all different."
-    )
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="`auto` is JSON lines unless a terminal reads along."
     )

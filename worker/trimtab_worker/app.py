@@ -128,7 +128,10 @@ def _log_through_telemetry(loglevel: int | None = None, **_: Any) -> None:
 def _boot(**_: Any) -> None:
     check_visibility(app.conf)
     check_servers(Settings.load())
-    bootstrap.preload()
+    try:
+        bootstrap.preload()
+    except ImportError as error:  # Celery logs what a signal handler raises and goes on; a worker cannot
+        raise SystemExit(f"The worker does not start: {error}") from error
 
 
 def _plan_every_partition(**_: Any) -> None:
