@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.special import expit
-from worlds import belief_of
+from worlds import Floats, belief_of
 
 from trimtab.engine import Cells
 from trimtab.engine.estimation import PRIOR_SD
@@ -12,7 +12,7 @@ from trimtab.engine.estimation import PRIOR_SD
 RUNS = 300
 
 
-def _draws(seed: int) -> list[tuple[np.ndarray, Cells]]:  # type: ignore[type-arg]
+def _draws(seed: int) -> list[tuple[Floats, Cells]]:
     """θ ~ N(0, .5²)³, three epochs with levels of their own and uneven traffic, 900 units each."""
     rng = np.random.default_rng(seed)
     found = []

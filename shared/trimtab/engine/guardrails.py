@@ -7,7 +7,7 @@ once, in the published integers, not only in the floats before rounding (STATIST
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from trimtab.engine.projection import project
@@ -83,8 +83,8 @@ def make_box(
     stopped = frozenset(k for k, variant in enumerate(variants) if variant in set(halted))
     waiting = frozenset(k for k, variant in enumerate(variants) if variant in set(awaiting)) - stopped
     most_floor = unit // max(1, len(variants) - len(stopped))
-    floor = [0 if k in stopped else constraints.floor(v) * unit for k, v in enumerate(variants)]
-    floor = [min(parts, most_floor) for parts in _whole(floor, unit, up=True)]
+    floors = [0.0 if k in stopped else constraints.floor(v) * unit for k, v in enumerate(variants)]
+    floor = [min(parts, most_floor) for parts in _whole(floors, unit, up=True)]
     ceiling = _whole([constraints.ceiling(variant) * unit for variant in variants], unit, up=False)
     pinned = {k: round(constraints.pins[v] * unit) for k, v in enumerate(variants) if v in constraints.pins}
     if len(pinned) == len(variants):  # thirds, say, do not add up in whole parts
@@ -103,25 +103,23 @@ def make_box(
 
 
 def _open(box: Box) -> Box:
-    """`box`, made wider where it is empty."""
-    places = range(len(box.previous))
-    only_halted = dict.fromkeys(box.halted, 0)
-    for candidate in (
-        box,
-        replace(box, pinned=_without(box.pinned, box.awaiting), awaiting=frozenset(), relaxed="waiting for evidence"),
-        replace(box, pinned=only_halted, awaiting=frozenset(), ceiling=(box.unit,) * len(places), relaxed="ceilings"),
-        replace(
-            box,
-            pinned=only_halted,
-            awaiting=frozenset(),
-            ceiling=(box.unit,) * len(places),
-            floor=(0,) * len(places),
-            relaxed="floors and ceilings",
-        ),
-    ):
+    """`box`, made wider where it is empty: the step first, then, each only if it must, what `relaxed` names."""
+    if box.feasible:
+        return box
+    for candidate in _relaxed(box):
         if replace(candidate, step=box.unit).feasible:
             return _widen(candidate)
     raise InvalidInput("Every variant is halted, so nobody is left to serve.", field="halted")
+
+
+def _relaxed(box: Box) -> Iterator[Box]:
+    yield box
+    others = {k: parts for k, parts in box.pinned.items() if k not in box.awaiting}
+    yield replace(box, pinned=others, awaiting=frozenset(), relaxed="the wait for evidence")
+    size = len(box.previous)
+    bare = replace(box, pinned=dict.fromkeys(box.halted, 0), awaiting=frozenset(), ceiling=(box.unit,) * size)
+    yield replace(bare, relaxed="pins and ceilings")
+    yield replace(bare, floor=(0,) * size, relaxed="pins, ceilings and floors")
 
 
 def _widen(box: Box) -> Box:
@@ -136,10 +134,6 @@ def _widen(box: Box) -> Box:
         else:
             narrow = middle
     return replace(box, step=wide, wider=wide - box.step)
-
-
-def _without(pinned: Mapping[int, int], places: frozenset[int]) -> dict[int, int]:
-    return {k: parts for k, parts in pinned.items() if k not in places}
 
 
 def _whole(limits: Sequence[float], unit: int, *, up: bool) -> list[int]:

@@ -37,7 +37,8 @@ def values_cell(values: Sequence[int]) -> Sums:
 
 def experiment(cells: Cells, kind: str = "binary", **changes: Any) -> Experiment:
     """A running experiment over the variants of `cells`; `direction` and `scale` go to its metric."""
-    metric = {"name": "m", "kind": kind, **{key: changes.pop(key) for key in ("direction", "scale") if key in changes}}
+    metric: dict[str, Any] = {"name": "m", "kind": kind}
+    metric |= {key: changes.pop(key) for key in ("direction", "scale") if key in changes}
     limits = changes.pop("constraints", {"min_trials": 0})
     return Experiment.parse(
         {
@@ -60,7 +61,7 @@ def even(variants: Sequence[str]) -> dict[str, int]:
 def inputs_of(cells: Cells, kind: str = "binary", *, previous: dict[str, int] | None = None, **changes: Any) -> Inputs:
     """Inputs of a decision about `cells`; keyword arguments of `estimate_inputs` or of `experiment`."""
     names = ("changed_at", "halted", "entered_later", "facts", "now")
-    circumstances = {"now": NOW, **{name: changes.pop(name) for name in names if name in changes}}
+    circumstances: dict[str, Any] = {"now": NOW, **{name: changes.pop(name) for name in names if name in changes}}
     return estimate_inputs(
         cells, experiment(cells, kind, **changes), previous=previous or even(cells.variants), **circumstances
     )

@@ -154,7 +154,7 @@ def test_a_variant_added_later_waits_at_its_entry_weight_while_the_others_move()
     """It neither holds the others up nor moves itself, until it has the least number of trials."""
     rows = [[binary(3000, 150), binary(3000, 240), binary(0, 0)], [binary(100, 5), binary(100, 8), binary(99, 9)]]
     previous = {"a": 450_000, "b": 450_000, "c": 100_000}
-    waiting = {"previous": previous, "entered_later": ("c",), "constraints": {"min_trials": 100}}
+    waiting: dict[str, Any] = {"previous": previous, "entered_later": ("c",), "constraints": {"min_trials": 100}}
     result = decide(inputs_of(cells_of(rows), **waiting))
     assert result.parts == {"a": 350_000, "b": 550_000, "c": 100_000}
     assert VerdictCode.AWAITING_EVIDENCE in {verdict.code for verdict in result.verdicts}

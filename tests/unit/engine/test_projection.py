@@ -9,7 +9,6 @@ from trimtab.engine.projection import project
 from trimtab.schema.base import PARTS
 from unit.engine.given import parts_of, shares_of
 
-
 Bounded = tuple[list[float], list[int], list[int]]
 
 
