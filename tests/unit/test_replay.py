@@ -10,7 +10,7 @@ import pytest
 
 from trimtab.adapters.memory import MemoryPartition
 from trimtab.errors import IllegalTransition, InvalidInput
-from trimtab.fold import PartitionState, ask, decode, mentioned, settle, survey
+from trimtab.fold import PartitionState
 from trimtab.layout import initial_ranges, largest_remainder
 from trimtab.ports import Published
 from trimtab.schema.allocation import Allocation
@@ -18,6 +18,7 @@ from trimtab.schema.control import Define, EpochStart, StatusChange
 from trimtab.schema.event import CONTROL_FIELD, EventBatch
 from trimtab.schema.experiment import Experiment, Status
 from trimtab_worker.services import replay
+from trimtab_worker.services.ingest import Ingest
 
 NOW = 1_800_000_000_000
 MAPPING = replay.Mapping(variant="arm", metrics={"bought": "y"})
@@ -62,13 +63,7 @@ def running_log(definition: Experiment) -> MemoryPartition:
 
 def fold(log: MemoryPartition) -> PartitionState:
     """Fold everything unread and return the state with its experiments."""
-    state = log.load()
-    entries = log.read(state.cursor.id, 100_000)
-    decoded = decode(entries)
-    state.experiments = log.load_experiments(mentioned(decoded))
-    found = survey(state, decoded)
-    questions = ask(found)
-    assert log.commit(settle(found, questions, log.seen(questions.lookups())))
+    Ingest(log).drain(holder="test")
     state = log.load()
     state.experiments = log.load_experiments(log.experiments())
     return state

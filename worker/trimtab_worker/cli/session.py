@@ -13,9 +13,14 @@ if TYPE_CHECKING:
 
 def services() -> Services:
     """Everything, over the addresses now in force; `--data-dir` has put its choice into the environment before."""
+    from trimtab import telemetry
     from trimtab_worker.bootstrap import Services
 
-    return Services()
+    found = Services()
+    # Records go to stderr, and only those a person should see: standard output belongs to the answer.
+    level = "DEBUG" if found.settings.log_level == "DEBUG" else "WARNING"
+    telemetry.configure(log_format=found.settings.log_format, level=level)
+    return found
 
 
 def redis_url() -> str:

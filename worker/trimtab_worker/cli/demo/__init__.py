@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from trimtab.settings import Settings
     from trimtab_worker.bootstrap import Services
 
-LOOK_SECONDS = 0.25
 STOP_SECONDS = 0.5  # nothing is kept, so nobody waits for parked drains
 FOLD_SECONDS = 60.0  # a worker killed at the last moment is back within 10; the rest is for slow machines
 
@@ -71,7 +70,7 @@ def _show(
     look = _Look(services, world, seconds)
     with Traffic(services.addresses.redis_url, world, rate) as traffic, screen() as shown:
         traffic.start()
-        while not stop.wait(LOOK_SECONDS) and traffic.seconds < seconds and traffic.failure is None:
+        while not stop.wait(shown.pause_seconds) and traffic.seconds < seconds and traffic.failure is None:
             watch()
             shown.update(look(traffic))
         traffic.stop()
@@ -86,7 +85,7 @@ def _await_fold(look: _Look, traffic: Traffic, shown: Screen, watch: Callable[[]
     while view.accounted < traffic.sent and time.monotonic() < deadline:
         watch()
         shown.update(view)
-        time.sleep(LOOK_SECONDS)
+        time.sleep(shown.pause_seconds)
         view = look(traffic)
     shown.update(view, last=True)
 

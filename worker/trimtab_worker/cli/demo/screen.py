@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from trimtab.schema.decision import LedgerEntry
     from trimtab_worker.services.statistics import Statistics
 
+FRAME_SECONDS = 0.25
 LINE_SECONDS = 5.0
 
 
@@ -62,6 +63,8 @@ class View:
 class Screen(Protocol):
     """Shows views as they come."""
 
+    pause_seconds: float  # between two views
+
     def update(self, view: View, *, last: bool = False) -> None: ...
 
 
@@ -80,6 +83,8 @@ def screen() -> Iterator[Screen]:
 class _Lines:
     """A line every few seconds."""
 
+    pause_seconds = 1.0
+
     def __init__(self) -> None:
         self._next = 0.0
 
@@ -95,6 +100,8 @@ class _Lines:
 
 class _Table:
     """One table that moves."""
+
+    pause_seconds = FRAME_SECONDS
 
     def __init__(self, live: Live) -> None:
         self._live = live
