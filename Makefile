@@ -33,7 +33,7 @@ check: $(STAMP)
 	$(BIN)/lint-imports --no-logo
 
 bench: $(STAMP)
-	$(BIN)/python -m pytest -o addopts="--import-mode=importlib -q -s" -o timeout=600 tests/benchmarks $(ARGS)
+	PYTHONPATH=tests $(BIN)/python -m benchmarks
 
 constraints: $(STAMP)
 	{ head -1 deploy/constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | grep == | sort -f; } > $(VENV)/constraints.txt

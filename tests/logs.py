@@ -9,7 +9,7 @@ from typing import Any
 from trimtab.adapters.memory import MemoryPartition, MemoryPublications
 from trimtab.client.control import Control
 from trimtab.fold import Cell, ExperimentState
-from trimtab.ports import PartitionStore
+from trimtab.ports import PartitionStore, PublicationStore
 from trimtab_worker.services.ingest import DrainReport, Ingest
 
 NOW = 1_790_000_000_000
@@ -75,10 +75,12 @@ class Clock:
 class Log:
     """A partition with a running experiment, and the ways to write to it."""
 
-    def __init__(self, store: PartitionStore | None = None, **changes: Any) -> None:
+    def __init__(
+        self, store: PartitionStore | None = None, publications: PublicationStore | None = None, **changes: Any
+    ) -> None:
         self.clock = Clock()
         self.store = store if store is not None else MemoryPartition(clock=self.clock)
-        self.publications = MemoryPublications()
+        self.publications = publications if publications is not None else MemoryPublications()
         self.control = Control.over(self.publications, lambda _: self.store, by="tester")
         self.experiment = self.control.create(definition(**changes)).id
         self.control.start(self.experiment)

@@ -1,0 +1,22 @@
+"""What each figure must reach; a figure without a bar is for orientation."""
+
+from __future__ import annotations
+
+AT_LEAST = {
+    "columnar_events_per_second": 2_000_000,
+    "columnar_dedupe_events_per_second": 150_000,
+    "row_events_per_second": 50_000,
+    "columnar_vs_celery_task_ratio": 2_000,
+    "experiments_per_second": 1_000,
+    "variant_calls_per_second": 500_000,
+}
+AT_MOST = {"event_to_folded_p99_ms": 250.0}
+
+
+def judge(name: str, value: float) -> tuple[bool, str]:
+    """Whether the figure meets its bar, and the bar in words."""
+    if name in AT_LEAST:
+        return value >= AT_LEAST[name], f"≥ {AT_LEAST[name]:,}"
+    if name in AT_MOST:
+        return value <= AT_MOST[name], f"≤ {AT_MOST[name]:g}"
+    return True, "–"
