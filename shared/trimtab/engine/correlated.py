@@ -7,7 +7,7 @@ import numpy.typing as npt
 from scipy.special import ndtr
 
 from trimtab.engine.lattice import MAX_FACTORS, factor_points
-from trimtab.engine.probability import Floats, probability_best_normal
+from trimtab.engine.probability import Floats, best_of_normals, probability_best_normal
 from trimtab.errors import InvalidInput
 
 _NOTHING = 1e-9  # a factor with less than this share of a variant's own variance moves P(best) by less than that
@@ -45,8 +45,10 @@ def probability_best_mvn(mean: npt.ArrayLike, cov: npt.ArrayLike, prec_diag: npt
     factors, noise = _factors(covariance, precision)
     if factors.shape[1] == 0:
         return probability_best_normal(effect, np.sqrt(noise))
+    unit = np.sqrt(noise.max())
     points, weight = factor_points((factors**2 / noise[:, None]).max(axis=0), len(effect))
-    given = probability_best_normal(effect + points @ factors.T, np.sqrt(noise))
+    means = (effect - effect.max() + points @ factors.T) / unit
+    given = best_of_normals(means, np.broadcast_to(np.sqrt(noise) / unit, means.shape))
     mixed = weight @ given
     shares: Floats = mixed / mixed.sum()
     return shares

@@ -27,7 +27,7 @@ MAX_FACTORS = len(_GENERATOR)
 """Factors beyond these are the smallest of more than 64, and are treated as independent noise of each variant."""
 
 # Gauss–Hermite nodes that integrate one factor to 1e-8, by its largest variance in units of the variant's own.
-_HERMITE = ((.02, 5), (.1, 8), (.3, 12), (1.0, 24), (3.0, 48))
+_HERMITE = ((1e-3, 3), (.02, 5), (.1, 8), (.3, 12), (1.0, 24), (3.0, 48))
 
 
 def factor_points(variance: Floats, variants: int) -> tuple[Floats, Floats]:

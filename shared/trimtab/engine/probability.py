@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import betainc, betaln, expit, ndtr, psi, zeta
 
-from trimtab.engine.quadrature import TAIL, nodes, panels, split
+from trimtab.engine.quadrature import CHUNK_VALUES, TAIL, nodes, panels, split
 from trimtab.errors import InvalidInput
 
 Floats = npt.NDArray[np.float64]
@@ -52,13 +52,18 @@ def probability_best_normal(mean: npt.ArrayLike, sd: npt.ArrayLike) -> Floats:
     unit = np.where(widest > 0, widest, 1.0)
     centred = (flat_means - flat_means.max(axis=1, keepdims=True)) / unit
     spread = np.maximum(flat_sds / unit, _LEAST_SPREAD)
-    result = np.empty(centred.shape)
-    for rows in split(len(centred), shape[-1]):
-        result[rows] = _normal(centred[rows], spread[rows])
+    result = best_of_normals(centred, spread)
     if certain.any():
         ties = centred[certain] == 0
         result[certain] = ties / ties.sum(axis=1, keepdims=True)
     return result.reshape(shape)
+
+
+def best_of_normals(mean: Floats, sd: Floats) -> Floats:
+    """`probability_best_normal` for (B, K) means near 0 and positive sds of one scale, unchecked: the inner loop."""
+    if mean.size <= CHUNK_VALUES:
+        return _normal(mean, sd)
+    return np.concatenate([_normal(mean[rows], sd[rows]) for rows in split(*mean.shape)])
 
 
 def probability_best_beta(alpha: npt.ArrayLike, beta: npt.ArrayLike) -> Floats:

@@ -19,7 +19,8 @@ TAIL = 7.2
 _ORDER = 8  # nodes per panel
 _WIDTH = 2.4  # widest panel, in standard deviations of the narrowest variant, for two variants
 _ALIKE = 3.0  # up to this ratio of spreads equal panels cost less than a walk
-_CHUNK = 400_000  # values per array and chunk: 3 MB each, so a chunk's arrays stay near the cache
+CHUNK_VALUES = 4_000
+"""Values (rows × variants) per chunk: with about 100 nodes each, its arrays of 3 MB stay near the cache."""
 
 
 def panels(left: Floats, right: Floats, sd: Floats, *, pole: float | None = None) -> Floats:
@@ -57,8 +58,8 @@ def nodes(edges: Floats) -> tuple[Floats, Floats]:
 
 
 def split(rows: int, variants: int) -> Iterator[slice]:
-    """Slices of rows small enough that one chunk's (rows, ~100 nodes, K) arrays stay small."""
-    size = max(1, _CHUNK // (100 * variants))
+    """Slices of rows small enough that one chunk's (rows, ~100 nodes, K) arrays stay near the cache."""
+    size = max(1, CHUNK_VALUES // variants)
     for start in range(0, rows, size):
         yield slice(start, start + size)
 
