@@ -6,8 +6,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr
 
-from trimtab.engine.lattice import MAX_FACTORS, factor_points
+from trimtab.engine.lattice import LATTICE_FROM, MAX_FACTORS, factor_points
 from trimtab.engine.probability import Floats, best_of_normals, probability_best_normal
+from trimtab.engine.quadrature import COARSE, ORDER
 from trimtab.errors import InvalidInput
 
 _NOTHING = 1e-9  # a factor with less than this share of a variant's own variance moves P(best) by less than that
@@ -48,7 +49,8 @@ def probability_best_mvn(mean: npt.ArrayLike, cov: npt.ArrayLike, prec_diag: npt
     unit = np.sqrt(noise.max())
     points, weight = factor_points((factors**2 / noise[:, None]).max(axis=0), len(effect))
     means = (effect - effect.max() + points @ factors.T) / unit
-    given = best_of_normals(means, np.broadcast_to(np.sqrt(noise) / unit, means.shape))
+    order = COARSE if len(points) >= LATTICE_FROM else ORDER
+    given = best_of_normals(means, np.broadcast_to(np.sqrt(noise) / unit, means.shape), order)
     mixed = weight @ given
     shares: Floats = mixed / mixed.sum()
     return shares

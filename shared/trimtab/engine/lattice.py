@@ -29,12 +29,16 @@ MAX_FACTORS = len(_GENERATOR)
 # Gauss–Hermite nodes that integrate one factor to 1e-8, by its largest variance in units of the variant's own.
 _HERMITE = ((1e-3, 3), (.02, 5), (.1, 8), (.3, 12), (1.0, 24), (3.0, 48))
 
+_SMALL = .05  # of a variant's own variance: the integrand is then nearly flat
+LATTICE_FROM = 512
+"""The least number of lattice points."""
+
 
 def factor_points(variance: Floats, variants: int) -> tuple[Floats, Floats]:
     """Standard normal points (N, r) for r factors, with weights (N,) that add up to 1.
 
     One factor that adds no more than three times a variant's own variance takes Gauss–Hermite nodes; all else the
-    lattice: 2,048 points, 1,024 from 20 variants on.
+    lattice: 2,048 points, 1,024 from 20 variants on, 512 where factors add little.
 
     Args:
         variance: (r,) the largest variance that each factor adds to a variant, in units of that variant's own.
@@ -44,7 +48,8 @@ def factor_points(variance: Floats, variants: int) -> tuple[Floats, Floats]:
         for most, nodes in _HERMITE:
             if variance[0] <= most:
                 return _hermite(nodes)
-    return _lattice(len(variance), 2048 if variants < 20 else 1024)
+    points = 2048 if variants < 20 else 1024
+    return _lattice(len(variance), LATTICE_FROM if variance.max() <= _SMALL else points)
 
 
 @cache

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import betainc, betaln, expit, ndtr, psi, zeta
 
-from trimtab.engine.quadrature import CHUNK_VALUES, TAIL, nodes, panels, split
+from trimtab.engine.quadrature import CHUNK_VALUES, ORDER, TAIL, nodes, panels, split
 from trimtab.errors import InvalidInput
 
 Floats = npt.NDArray[np.float64]
@@ -59,11 +59,11 @@ def probability_best_normal(mean: npt.ArrayLike, sd: npt.ArrayLike) -> Floats:
     return result.reshape(shape)
 
 
-def best_of_normals(mean: Floats, sd: Floats) -> Floats:
+def best_of_normals(mean: Floats, sd: Floats, order: int = ORDER) -> Floats:
     """`probability_best_normal` for (B, K) means near 0 and positive sds of one scale, unchecked: the inner loop."""
     if mean.size <= CHUNK_VALUES:
-        return _normal(mean, sd)
-    return np.concatenate([_normal(mean[rows], sd[rows]) for rows in split(*mean.shape)])
+        return _normal(mean, sd, order)
+    return np.concatenate([_normal(mean[rows], sd[rows], order) for rows in split(*mean.shape)])
 
 
 def probability_best_beta(alpha: npt.ArrayLike, beta: npt.ArrayLike) -> Floats:
@@ -94,9 +94,9 @@ def probability_best_beta(alpha: npt.ArrayLike, beta: npt.ArrayLike) -> Floats:
     return result.reshape(shape)
 
 
-def _normal(mean: Floats, sd: Floats) -> Floats:
+def _normal(mean: Floats, sd: Floats, order: int) -> Floats:
     left, right = mean - TAIL * sd, mean + TAIL * sd
-    x, weight = nodes(panels(left, right, sd))
+    x, weight = nodes(panels(left, right, sd), order)
     t = (x[:, :, None] - mean[:, None, :]) / sd[:, None, :]
     below = ndtr(t)
     density: Floats = np.exp(-0.5 * t * t)

@@ -16,7 +16,12 @@ Floats = npt.NDArray[np.float64]
 TAIL = 7.2
 """Standard deviations after which a normal tail (3e-13) is nothing."""
 
-_ORDER = 8  # nodes per panel
+ORDER = 8
+"""Nodes per panel, for 1e-8."""
+
+COARSE = 6
+"""Nodes per panel where lattice points carry an error of 1e-4 anyway; with 4 the panels' own shows."""
+
 _WIDTH = 2.4  # widest panel, in standard deviations of the narrowest variant, for two variants
 _ALIKE = 3.0  # up to this ratio of spreads equal panels cost less than a walk
 CHUNK_VALUES = 4_000
@@ -48,9 +53,9 @@ def panels(left: Floats, right: Floats, sd: Floats, *, pole: float | None = None
             return np.stack(edges, axis=1)
 
 
-def nodes(edges: Floats) -> tuple[Floats, Floats]:
+def nodes(edges: Floats, order: int = ORDER) -> tuple[Floats, Floats]:
     """Nodes and weights, both (B, P · order), of Gauss–Legendre quadrature on every panel."""
-    place, weight = _legendre(_ORDER)
+    place, weight = _legendre(order)
     half = np.diff(edges, axis=1)[:, :, None] / 2
     middle = (edges[:, 1:, None] + edges[:, :-1, None]) / 2
     rows = len(edges)
