@@ -64,11 +64,15 @@ def clean_environment() -> dict[str, str]:
 
 
 @pytest.fixture
-def system(tmp_path: Path) -> Iterator[RunningSystem]:
+def system_environment() -> dict[str, str]:
+    """A worker that is asked to end waits for its parked drain: 1 s here instead of 10."""
+    return {**clean_environment(), "TRIMTAB_DRAIN_PARK_SECONDS": "1"}
+
+
+@pytest.fixture
+def system(tmp_path: Path, system_environment: dict[str, str]) -> Iterator[RunningSystem]:
     """Data server, broker, two workers and beat, on free ports."""
-    directory, output = tmp_path / "trimtab", tmp_path / "up.log"
-    # A worker that is asked to end waits for its parked drain: 1 s here instead of 10.
-    environment = {**clean_environment(), "TRIMTAB_DRAIN_PARK_SECONDS": "1"}
+    directory, output, environment = tmp_path / "trimtab", tmp_path / "up.log", system_environment
     with output.open("wb") as out:
         process = subprocess.Popen(
             [*CLI, "up", "--data-dir", str(directory)],

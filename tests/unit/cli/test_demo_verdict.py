@@ -39,9 +39,7 @@ def verdict(counted: dict[str, tuple[int, int]], sent: dict[str, Tally] | None =
 
 
 def _sums(n: int, successes: int) -> Sums:
-    return Sums(
-        n=n, total=successes, total_sq=successes, mean=None, scaled_total=successes, scaled_total_sq=successes
-    )
+    return Sums(n=n, total=successes, total_sq=successes, mean=None, scaled_total=successes, scaled_total_sq=successes)
 
 
 @pytest.mark.parametrize(

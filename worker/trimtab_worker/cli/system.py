@@ -73,6 +73,7 @@ class System:
         self.logs.mkdir(exist_ok=True)
         try:
             self._servers.start()
+            self._forget_earlier_life()
             self._supervisor = Supervisor([self._child(name, argv) for name, argv in COMMANDS.items()], self._say)
             self._supervisor.start()
             self._write_pids()
@@ -124,8 +125,15 @@ class System:
         draft.write_text(json.dumps(pids), encoding="utf-8")
         draft.replace(self.directory / PROCESSES_FILE)
 
+    def _forget_earlier_life(self) -> None:
+        """Signs of life outlast a crash by half a minute; on a server of our own they are all of an earlier run."""
+        if "data" in self._servers.embedded:
+            with connect(self.addresses.redis_url) as client:
+                for role in COMMANDS:
+                    health.withdraw(client, role, health.ANY)
+
     def _await_life(self) -> None:
-        """Wait for signs of life that are younger than this start: a crash leaves keys behind for half a minute."""
+        """Wait until every role has shown a sign of life."""
         waiting, deadline = list(COMMANDS), time.monotonic() + READY_SECONDS
         with connect(self.addresses.redis_url) as client:
             while waiting := [role for role in waiting if not health.alive(client, role)]:

@@ -1,0 +1,28 @@
+"""Processes as the kernel sees them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def alive(pid: int | None) -> int:
+    """`pid` while it runs; 0 once it has ended, reaped or not."""
+    state, _ = status(pid or 0)
+    return pid if pid and state not in ("", "Z") else 0
+
+
+def first_child(parent: int) -> int:
+    """A living child of `parent`; 0 where there is none."""
+    if not parent:
+        return 0
+    pids = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal())
+    return next((pid for pid in pids if status(pid)[1] == parent and alive(pid)), 0)
+
+
+def status(pid: int) -> tuple[str, int]:
+    """State and parent of a process, as the kernel tells them; empty where there is none."""
+    try:
+        state, parent, *_ = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (OSError, ValueError):
+        return "", 0
+    return state, int(parent)
