@@ -18,7 +18,7 @@ class World:
     """
 
     experiment_id: str = field(default_factory=lambda: f"demo-{secrets.token_hex(3)}")
-    rates: dict[str, float] = field(default_factory=lambda: {"control": 0.100, "green": 0.107, "blue": 0.117})
+    rates: dict[str, float] = field(default_factory=lambda: {"control": 0.100, "green": 0.106, "blue": 0.114})
     swing: float = 0.03
     period_seconds: float = 40.0
 
@@ -31,13 +31,13 @@ class World:
         return self.rates[variant] + self.swing * math.sin(2 * math.pi * seconds / self.period_seconds)
 
     def definition(self) -> dict[str, Any]:
-        """The experiment: a decision a second, small steps, so that one can watch it."""
+        """The experiment: a decision a second, in steps so small that a minute shows the whole way."""
         return {
             "id": self.experiment_id,
             "description": "The live demo: outcomes are drawn from a known truth.",
             "variants": [{"id": variant} for variant in self.rates],
             "metrics": [{"name": METRIC, "kind": "binary", "primary": True}],
             "strategy": "thompson",
-            "constraints": {"preset": "explore_defaults", "max_step": 0.05, "cooldown_seconds": 0},
+            "constraints": {"preset": "explore_defaults", "max_step": 0.02, "min_weight": 0.02, "cooldown_seconds": 0},
             "recompute_seconds": 1,
         }
