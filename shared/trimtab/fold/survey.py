@@ -61,8 +61,10 @@ def mentioned(decoded: Iterable[Decoded]) -> set[str]:
     names = set()
     for item in decoded:
         match item:
-            case Row(event=spoken) | Batch(batch=spoken):
-                names.add(spoken.experiment_id)
+            case Row(event=event):
+                names.add(event["experiment_id"])
+            case Batch(batch=batch):
+                names.add(batch.experiment_id)
             case Control(order=Define(experiment=experiment)):
                 names.add(experiment.id)
             case Control(order=EpochStart() | StatusChange() | Compaction() as order):
@@ -99,12 +101,15 @@ class _Walk:
 
     def step(self, item: Decoded) -> None:
         state = self.found.state
-        _advance_clock(state, item)
+        instant = item.order.at if isinstance(item, Control) else item.entry.milliseconds
+        if instant > state.clock:
+            _advance_clock(state, instant, trusted=isinstance(item, Control))
+        if isinstance(item, Row):  # by far the most frequent, and nothing else need be asked of it
+            rows, clocks = self.rows[item.event["experiment_id"], item.event.get("origin", "live")]
+            rows.append(item)
+            clocks.append(state.clock)
+            return
         match item:
-            case Row(event=event):
-                rows, clocks = self.rows[event.experiment_id, event.origin]
-                rows.append(item)
-                clocks.append(state.clock)
             case Batch():
                 self.flush()
                 if self._in_sequence(item):
@@ -189,11 +194,10 @@ class _Walk:
         self._refuse(letter(item.entry, code, detail, n=item.batch.n, experiment_id=known))
 
 
-def _advance_clock(state: PartitionState, item: Decoded) -> None:
+def _advance_clock(state: PartitionState, instant: int, *, trusted: bool) -> None:
     """The log's clock is the running maximum of plausible entry times, and of what control entries say."""
-    instant = item.order.at if isinstance(item, Control) else item.entry.milliseconds
-    if isinstance(item, Control) or instant <= state.clock + CLOCK_STEP:
-        state.clock = max(state.clock, instant)
+    if trusted or instant - state.clock <= CLOCK_STEP:
+        state.clock = instant
     else:
         state.counters["implausible_ids"] += 1
 

@@ -85,22 +85,22 @@ def table_of_batch(decoded: Batch, clock: int) -> Table:
 def table_of_rows(rows: list[Row], clocks: list[int]) -> Table:
     """Rows of one experiment and origin as a table; `clocks` is the log's clock at each."""
     events = [row.event for row in rows]
-    variants = list(dict.fromkeys(event.variant for event in events))
+    variants = list(dict.fromkeys([event["variant"] for event in events]))
     place = {variant: index for index, variant in enumerate(variants)}
-    names = dict.fromkeys(name for event in events for name in event.metrics)
+    names = dict.fromkeys(name for event in events for name in event["metrics"])
     return Table(
-        experiment_id=events[0].experiment_id,
+        experiment_id=events[0]["experiment_id"],
         entries=[row.entry for row in rows],
         clock=np.array(clocks),
         variants=variants,
-        variant=np.array([place[event.variant] for event in events]),
-        metrics={name: np.array([event.metrics.get(name, np.nan) for event in events]) for name in names},
-        occurred_at=np.array([event.occurred_at for event in events]),
-        epoch=np.array([event.epoch or 0 for event in events]),
-        exposed_at=np.array([event.exposed_at or 0 for event in events]),
-        unit_ids=[event.unit_id for event in events],
-        event_ids=[event.event_id for event in events],
-        imported=events[0].origin == "import",
+        variant=np.array([place[event["variant"]] for event in events]),
+        metrics={name: np.array([event["metrics"].get(name, np.nan) for event in events]) for name in names},
+        occurred_at=np.array([event["occurred_at"] for event in events]),
+        epoch=np.array([event.get("epoch") or 0 for event in events]),
+        exposed_at=np.array([event.get("exposed_at") or 0 for event in events]),
+        unit_ids=[event.get("unit_id") for event in events],
+        event_ids=[event.get("event_id") for event in events],
+        imported=events[0].get("origin") == "import",
     )
 
 

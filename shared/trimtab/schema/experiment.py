@@ -123,7 +123,7 @@ class Experiment(Schema):
         "unit",
         description="One trial is a unit, counted once, or an event; `event` forgoes SRM and always-valid claims.",
     )
-    strategy: Literal["thompson", "heuristic", "fixed"] = "thompson"
+    strategy: Literal["thompson", "top_two", "heuristic", "fixed"] = "thompson"
     constraints: Constraints = Field(default_factory=Constraints)
     recompute_seconds: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)] = Field(
         60, description="How often weights are recomputed."
