@@ -130,7 +130,7 @@ def _boot(**_: Any) -> None:
     check_servers(Settings.load())
     try:
         bootstrap.preload()
-    except ImportError as error:  # Celery logs what a signal handler raises and goes on; a worker cannot
+    except Exception as error:  # Celery logs what a signal handler raises and goes on; a worker cannot
         raise SystemExit(f"The worker does not start: {error}") from error
 
 

@@ -282,7 +282,7 @@ def _free_port() -> int:
 
 
 def end_with_parent() -> Callable[[], None] | None:
-    """What the child runs before it becomes the server: on Linux, ask for SIGTERM when its parent ends."""
+    """What a child process runs first: on Linux, ask for SIGTERM when its parent ends, however that happens."""
     if sys.platform != "linux":
         return None
     prctl = ctypes.CDLL(None, use_errno=True).prctl  # looked up before the fork: nothing may be imported after it

@@ -204,6 +204,8 @@ class Control:
     ) -> int:
         """Change an experiment: anything but id and salt while it is a draft, later only what `CHANGEABLE` lists.
 
+        Constraints that are not named keep their values, unless a preset is.
+
         Raises:
             ConfigurationError: the change is not allowed, or the new definition contradicts itself.
         """
@@ -324,7 +326,11 @@ def _changed(current: Published, changes: Mapping[str, Any]) -> Experiment:
             f"what can is {', '.join(sorted(CHANGEABLE))}.",
             field=refused[0],
         )
-    return Experiment.parse({**experiment.model_dump(mode="json"), **changes})
+    known = experiment.model_dump(mode="json")
+    limits = changes.get("constraints")
+    if isinstance(limits, Mapping) and "preset" not in limits:
+        changes = {**changes, "constraints": {**known["constraints"], **limits}}
+    return Experiment.parse({**known, **changes})
 
 
 def _shares(parts: Mapping[str, int]) -> str:

@@ -126,7 +126,9 @@ def test_a_bad_definition_gets_one_sentence_that_names_the_field(changes: dict[s
 def test_a_running_experiment_changes_only_what_keeps_its_statistics() -> None:
     log = Log()
     log.control.update("checkout", {"constraints": {"max_step": 0.02}}, reason="careful")
-    assert log.control.show("checkout").experiment.constraints.max_step == 0.02
+    log.control.update("checkout", {"constraints": {"min_trials": 7}})
+    limits = log.control.show("checkout").experiment.constraints
+    assert (limits.max_step, limits.min_trials) == (0.02, 7), "what is not named keeps its value"
     with pytest.raises(ConfigurationError, match="metrics cannot change"):
         log.control.update("checkout", {"metrics": []})
 

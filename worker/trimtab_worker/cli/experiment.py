@@ -133,12 +133,7 @@ def update(
         _place(changes, name.split("."), options.json_value(value))
     if not changes:
         raise typer.BadParameter("give a FILE with the fields to change, or --set FIELD=VALUE")
-    control = session.control()
-    limits = changes.get("constraints")
-    if isinstance(limits, dict) and "preset" not in limits:
-        known = control.show(experiment).experiment.constraints.model_dump(mode="json")
-        changes["constraints"] = {**known, **limits}
-    revision = control.update(experiment, changes, reason=reason)
+    revision = session.control().update(experiment, changes, reason=reason)
     render.say(f"Changed {', '.join(sorted(changes))} of {experiment}: revision {revision}.")
 
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from trimtab_worker.embedded import end_with_parent
+
 STOP_SECONDS = 20.0  # a drain ends within 10 s of being asked to, and a worker waits 15 s for its tasks
 FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS = 0.2, 10.0
 STEADY_SECONDS = 10.0  # who lived that long did not die of its start
-PR_SET_PDEATHSIG = 1
 
 Say = Callable[[str], None]
 
@@ -49,7 +48,7 @@ class Child:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is for the supervisor, which then ends its children in order
-                preexec_fn=_end_with_parent(),
+                preexec_fn=end_with_parent(),
             )
         self.started_at = time.monotonic()
 
@@ -130,18 +129,3 @@ def _quote(child: Child) -> str:
     killed = child.process is not None and (child.process.returncode or 0) < 0
     words = "" if killed else child.last_words()
     return f"Its last words: {words}" if words else ""
-
-
-def _end_with_parent() -> Callable[[], None] | None:
-    """What a child runs first: on Linux, ask for SIGTERM when the supervisor ends, however that happens."""
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None, use_errno=True).prctl  # looked up before the fork: nothing may be imported after it
-    parent = os.getpid()
-
-    def ask() -> None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-        if os.getppid() != parent:  # it ended between fork and prctl
-            os._exit(1)
-
-    return ask

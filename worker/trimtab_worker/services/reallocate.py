@@ -185,7 +185,7 @@ def _decision(current: Published, result: Result, inputs: Inputs, *, data_until:
         posterior=result.posterior,
         proposal=result.proposal,
         verdicts=result.verdicts,
-        parts=result.parts,
+        parts={variant: result.parts[variant] for variant in current.experiment.variant_ids},
         reasons=result.reasons,
         sentence=result.sentence,
         would_move=result.would_move,
