@@ -12,9 +12,10 @@ sequence) and refuses what cannot be applied, `dedupe` finds what was counted be
 
 from trimtab.fold.commit import Commit, Cursor, Entry
 from trimtab.fold.decode import decode
+from trimtab.fold.findings import Findings
 from trimtab.fold.settle import Questions, ask, settle
 from trimtab.fold.state import Cell, ExperimentState, PartitionState
-from trimtab.fold.survey import Survey, mentioned, survey
+from trimtab.fold.survey import mentioned, survey
 
 __all__ = [
     "Cell",
@@ -22,9 +23,9 @@ __all__ = [
     "Cursor",
     "Entry",
     "ExperimentState",
+    "Findings",
     "PartitionState",
     "Questions",
-    "Survey",
     "ask",
     "decode",
     "mentioned",

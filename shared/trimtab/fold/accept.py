@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.fold.decode import letter
-from trimtab.fold.orders import OPEN
-from trimtab.fold.state import ExperimentState, TrialKey
+from trimtab.fold.state import OPEN, ExperimentState, TrialKey
 from trimtab.fold.table import Integers, Mask, Numbers, Table
 from trimtab.ids import OPAQUE_MAX_LENGTH
 from trimtab.schema.dead_letter import DeadLetter, DeadLetterCode

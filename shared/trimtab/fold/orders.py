@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from trimtab.fold.decode import Control, letter
-from trimtab.fold.state import Cell, EpochRecord, ExperimentState
+from trimtab.fold.findings import Findings
+from trimtab.fold.state import OPEN, Cell, EpochRecord, ExperimentState
 from trimtab.schema.control import Compaction, Define, EpochStart, StatusChange
 from trimtab.schema.dead_letter import DeadLetter, DeadLetterCode
-from trimtab.schema.experiment import Status
-
-if TYPE_CHECKING:
-    from trimtab.fold.survey import Survey
-
-OPEN = frozenset({Status.RUNNING, Status.HELD})
-"""States in which outcomes are counted."""
 
 
-def carry_out(found: Survey, item: Control) -> DeadLetter | None:
+def carry_out(found: Findings, item: Control) -> DeadLetter | None:
     """Apply one control entry; a letter where it speaks of an experiment that the log does not know."""
     match item.order:
         case Define() as order:
@@ -33,7 +25,7 @@ def carry_out(found: Survey, item: Control) -> DeadLetter | None:
     return None
 
 
-def _define(found: Survey, order: Define) -> None:
+def _define(found: Findings, order: Define) -> None:
     experiment = order.experiment
     owner = found.own(experiment.id)
     found.redefined.add(experiment.id)
@@ -47,7 +39,7 @@ def _define(found: Survey, order: Define) -> None:
     owner.definition = experiment
 
 
-def _change(found: Survey, owner: ExperimentState, order: EpochStart | StatusChange | Compaction) -> None:
+def _change(found: Findings, owner: ExperimentState, order: EpochStart | StatusChange | Compaction) -> None:
     match order:
         case EpochStart():
             owner.epochs[order.epoch] = EpochRecord(order.at, order.parts)

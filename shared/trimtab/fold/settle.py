@@ -24,8 +24,9 @@ from trimtab.fold.dedupe import (
     marks_of,
     unit_scope,
 )
+from trimtab.fold.findings import Findings
 from trimtab.fold.state import Cell, ExperimentState, PartitionState, cell_field, cell_value, counter_field, trial_field
-from trimtab.fold.survey import HORIZON, Survey
+from trimtab.fold.survey import HORIZON
 
 
 @dataclass(slots=True)
@@ -41,7 +42,7 @@ class Questions:
         yield from self.units.values()
 
 
-def ask(found: Survey) -> Questions:
+def ask(found: Findings) -> Questions:
     """What must be known of earlier events before the surveyed ones can be counted."""
     questions, counts = Questions(), found.start.scopes
     for name, tables in found.accepted.items():
@@ -87,7 +88,7 @@ def _join(scopes: list[Scope]) -> list[Scope]:
     ]
 
 
-def settle(found: Survey, questions: Questions, known: Mapping[str, Mask]) -> Commit:
+def settle(found: Findings, questions: Questions, known: Mapping[str, Mask]) -> Commit:
     """Count what is new, and gather all that changed; `found.state` is then the state after the commit.
 
     `known` tells for each scope that is asked for which of its unique marks are set already.
@@ -191,7 +192,7 @@ def _how_many(flags: Mask | bool, rows: Mask | None) -> int:
     return int(np.sum(flags if rows is None else flags & rows))
 
 
-def _write_heads(found: Survey, commit: Commit) -> None:
+def _write_heads(found: Findings, commit: Commit) -> None:
     """Definitions, statuses and epochs that control entries changed; all fields where cells were compacted."""
     for name in found.touched:
         owner, before = found.state.experiments[name], found.start.experiments.get(name)
@@ -207,7 +208,7 @@ def _write_heads(found: Survey, commit: Commit) -> None:
         fields.update({counter_field(k): str(n) for k, n in owner.counters.items() if n != known[k]})
 
 
-def _forget(found: Survey, commit: Commit) -> None:
+def _forget(found: Findings, commit: Commit) -> None:
     """Drop what the log's clock has passed: producers, and marks that no event can reach any more."""
     state = found.state
     commit.forgotten = sorted(p for p, known in state.producers.items() if 0 < known.forget_at < state.clock)

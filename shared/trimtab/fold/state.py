@@ -13,6 +13,9 @@ from trimtab.errors import CorruptState
 from trimtab.fold.commit import LOG_START, Cursor
 from trimtab.schema.experiment import Experiment, Status
 
+OPEN = frozenset({Status.RUNNING, Status.HELD})
+"""States in which outcomes are counted."""
+
 
 class Cell(NamedTuple):
     """Sums of one metric in one epoch × variant: Python integers of round-half-even(x·scale), never floats."""

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from trimtab.fold.accept import Accepted, accept
+from trimtab.fold.accept import accept
 from trimtab.fold.commit import Cursor, Entry
 from trimtab.fold.decode import Batch, Control, Decoded, Refused, Row, letter
+from trimtab.fold.findings import Findings
 from trimtab.fold.orders import carry_out
-from trimtab.fold.state import ExperimentState, PartitionState, Producer
+from trimtab.fold.state import PartitionState, Producer
 from trimtab.fold.table import Table, table_of_batch, table_of_rows
 from trimtab.schema.control import Compaction, Define, EpochStart, StatusChange
 from trimtab.schema.dead_letter import DeadLetter, DeadLetterCode
@@ -28,32 +29,6 @@ FUTURE_TOLERANCE = 5 * 60_000
 CLOCK_STEP = 2 * DAY
 """The furthest one entry's id may move the log's clock. Anyone who may write can forge an id; only a control entry,
 which carries its own instant, moves the clock further."""
-
-
-@dataclass(slots=True)
-class Survey:
-    """What the entries come to before duplicates are known: the state moved on, events accepted, the rest refused."""
-
-    state: PartitionState
-    start: PartitionState
-    accepted: dict[str, list[Accepted]] = field(default_factory=dict)
-    letters: list[DeadLetter] = field(default_factory=list)
-    touched: set[str] = field(default_factory=set)  # experiments whose state is already a copy
-    redefined: set[str] = field(default_factory=set)  # experiments whose head changed
-    regrouped: set[str] = field(default_factory=set)  # experiments whose cells were compacted
-    closed: set[str] = field(default_factory=set)  # experiments that take no more outcomes
-    numbered: set[str] = field(default_factory=set)  # producers whose sequence moved
-
-    def experiment(self, experiment_id: str) -> ExperimentState | None:
-        return self.state.experiments.get(experiment_id)
-
-    def own(self, experiment_id: str) -> ExperimentState | None:
-        """The experiment's state, as a copy that this survey may change."""
-        current = self.experiment(experiment_id)
-        if current is not None and experiment_id not in self.touched:
-            self.touched.add(experiment_id)
-            current = self.state.experiments[experiment_id] = current.copy()
-        return current
 
 
 def mentioned(decoded: Iterable[Decoded]) -> set[str]:
@@ -72,8 +47,8 @@ def mentioned(decoded: Iterable[Decoded]) -> set[str]:
     return names
 
 
-def survey(start: PartitionState, decoded: list[Decoded]) -> Survey:
-    """Walk the entries in order; `start` is left as it is, the survey holds the state after them."""
+def survey(start: PartitionState, decoded: list[Decoded]) -> Findings:
+    """Walk the entries in order; `start` is left as it is, the findings hold the state after them."""
     moved = replace(
         start,
         counters=start.counters.copy(),
@@ -81,7 +56,7 @@ def survey(start: PartitionState, decoded: list[Decoded]) -> Survey:
         producers=dict(start.producers),
         scopes=dict(start.scopes),
     )
-    walk = _Walk(Survey(state=moved, start=start))
+    walk = _Walk(Findings(state=moved, start=start))
     for item in decoded:
         walk.step(item)
     walk.flush()
@@ -95,7 +70,7 @@ def survey(start: PartitionState, decoded: list[Decoded]) -> Survey:
 class _Walk:
     """The walk over the log; rows are gathered until something of their experiment's state may change."""
 
-    def __init__(self, found: Survey) -> None:
+    def __init__(self, found: Findings) -> None:
         self.found = found
         self.rows: defaultdict[tuple[str, str], tuple[list[Row], list[int]]] = defaultdict(lambda: ([], []))
 
