@@ -25,7 +25,16 @@ from trimtab.fold.dedupe import (
     unit_scope,
 )
 from trimtab.fold.findings import Findings
-from trimtab.fold.state import Cell, ExperimentState, PartitionState, cell_field, cell_value, counter_field, trial_field
+from trimtab.fold.state import (
+    Cell,
+    ExperimentState,
+    PartitionState,
+    TrialKey,
+    cell_field,
+    cell_value,
+    counter_field,
+    trial_field,
+)
 from trimtab.fold.survey import HORIZON
 
 
@@ -160,7 +169,7 @@ def _count(
 
 def _add_trials(owner: ExperimentState, table: Accepted, rows: Mask | None, changed: dict[str, str]) -> None:
     counts = np.bincount(_rows_of(table.cell, rows), minlength=len(table.cells)).tolist()
-    for key, n in zip(table.cells, counts, strict=True):
+    for key, n in zip(_settled(owner, table), counts, strict=True):
         if n:
             owner.trials[key] = owner.trials.get(key, 0) + n
             changed[trial_field(*key)] = str(owner.trials[key])
@@ -175,11 +184,17 @@ def _add_values(owner: ExperimentState, table: Accepted, rows: Mask | None, chan
             owner.counters[f"clipped:{metric}"] += _how_many(table.clipped[metric], chosen)
         if not len(column):
             continue
-        for (epoch, variant), sums in zip(table.cells, exact_cells(cell, column, len(table.cells)), strict=True):
+        sums_of_cells = exact_cells(cell, column, len(table.cells))
+        for (epoch, variant), sums in zip(_settled(owner, table), sums_of_cells, strict=True):
             if sums.n:
                 key = (epoch, variant, metric)
                 owner.cells[key] = owner.cells.get(key, Cell()) + sums
                 changed[cell_field(*key)] = cell_value(owner.cells[key])
+
+
+def _settled(owner: ExperimentState, table: Accepted) -> list[TrialKey]:
+    """The cells that take the table's events: a compaction further on in the same read may have merged their epochs."""
+    return [(owner.settled_epoch(epoch) or epoch, variant) for epoch, variant in table.cells]
 
 
 def _rows_of(column: Integers, rows: Mask | None) -> Integers:
@@ -211,7 +226,7 @@ def _write_heads(found: Findings, commit: Commit) -> None:
 def _forget(found: Findings, commit: Commit) -> None:
     """Drop what the log's clock has passed: producers, and marks that no event can reach any more."""
     state = found.state
-    commit.forgotten = sorted(p for p, known in state.producers.items() if 0 < known.forget_at < state.clock)
+    commit.forgotten = sorted(name for name, known in state.producers.items() if known.forgotten_at(state.clock))
     for producer in commit.forgotten:
         del state.producers[producer]
     for scope in sorted(scope for scope in state.scopes if _is_over(scope, state.clock, found.closed)):

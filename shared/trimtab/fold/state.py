@@ -85,7 +85,7 @@ class ExperimentState:
             **self.head_fields(),
             **{cell_field(*key): cell_value(cell) for key, cell in self.cells.items()},
             **{trial_field(*key): str(n) for key, n in self.trials.items()},
-            **{counter_field(name): str(n) for name, n in self.counters.items()},
+            **{counter_field(name): str(n) for name, n in self.counters.items() if n},
         }
 
     def head_fields(self) -> dict[str, str]:
@@ -164,6 +164,10 @@ class Producer(NamedTuple):
     sequence: int
     forget_at: int
 
+    def forgotten_at(self, clock: int) -> bool:
+        """Whether the log's clock has passed the time for which it is remembered."""
+        return 0 < self.forget_at < clock
+
     def __str__(self) -> str:
         return f"{self.sequence} {self.forget_at}"
 
@@ -189,7 +193,7 @@ class PartitionState:
 
     def cur_fields(self) -> dict[str, str]:
         """The `cur` hash but for `run`, which a store sets when it creates the partition."""
-        counters = {counter_field(name): str(n) for name, n in self.counters.items()}
+        counters = {counter_field(name): str(n) for name, n in self.counters.items() if n}
         return {"id": self.cursor.id, "clock": str(self.clock), **counters}
 
     @classmethod

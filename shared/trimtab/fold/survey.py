@@ -131,7 +131,7 @@ class _Walk:
         if batch.producer is None or batch.sequence is None:
             return self._in_time(item)
         known = state.producers.get(batch.producer)
-        last = known.sequence if known else 0
+        last = known.sequence if known and not known.forgotten_at(state.clock) else 0
         if batch.sequence <= last:
             state.counters["duplicates"] += batch.n
             state.counters["duplicate_batches"] += 1

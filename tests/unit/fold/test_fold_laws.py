@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logs import NOW, Log, batch, event
+from logs import HOUR, NOW, Log, batch, event
 from trimtab.fold import ask, decode, mentioned, settle, survey
 from trimtab.ports import PartitionStore
+from trimtab.schema.control import ClockTick, Compaction, ControlEntry, EpochStart, StatusChange
+from trimtab.schema.experiment import Status
 
 events = st.lists(
     st.builds(
@@ -49,34 +53,76 @@ def fold_in_pieces(store: PartitionStore, sizes: list[int]) -> dict[str, object]
         place += 1
 
 
-def write(log: Log, history: list[dict[str, Any]], cuts: list[bool]) -> None:
-    """Write the events in order, as rows or, where `cuts` says so, as batches."""
-    for place, one in enumerate(history):
-        if cuts[place % len(cuts)]:
-            log.columns(batch([one]))
-        else:
-            log.row(one)
+@dataclass
+class Story:
+    """A log being written by random steps: outcomes in all forms, orders, new epochs, compactions, quiet days."""
+
+    log: Log
+    sequences: Counter[str] = field(default_factory=Counter)
+    epoch: int = 1
+
+    def row(self, one: dict[str, Any]) -> None:
+        self.log.row(self._now(one))
+
+    def columns(self, one: dict[str, Any]) -> None:
+        self.log.columns(batch([self._now(one)], sent_at=self.log.clock.now))
+
+    def numbered(self, one: dict[str, Any]) -> None:
+        producer = one["unit_id"]
+        self.sequences[producer] += 1
+        again = self.sequences[producer] - one["metrics"]["converted"]  # some come twice
+        sealed = {"producer": producer, "sequence": max(1, again), "sent_at": self.log.clock.now}
+        self.log.columns(batch([self._now(one)], **sealed))
+
+    def new_epoch(self, one: dict[str, Any]) -> None:
+        self.epoch += 1
+        parts = {"control": 1_000_000 - self.epoch, "b": self.epoch}
+        start = EpochStart(at=self.log.clock.now, experiment_id="checkout", epoch=self.epoch, parts=parts)
+        self.log.store.announce("checkout", self.epoch, start.model_dump_json().encode())
+
+    def compact(self, one: dict[str, Any]) -> None:
+        into = dict.fromkeys(range(2, self.epoch), 1)
+        if into:
+            self._write(Compaction(at=self.log.clock.now, experiment_id="checkout", into=into))
+
+    def hours_pass(self, one: dict[str, Any]) -> None:
+        self.log.clock.now += HOUR * 60 * one["metrics"]["converted"] + HOUR
+        self._write(ClockTick(at=self.log.clock.now))
+
+    def stop(self, one: dict[str, Any]) -> None:
+        if one["metrics"].get("amount", 0) > 140:  # not in every story
+            self._write(StatusChange(at=self.log.clock.now, experiment_id="checkout", status=Status.STOPPED))
+
+    def _write(self, entry: ControlEntry) -> None:
+        self.log.store.append("control", entry.model_dump_json().encode())
+
+    def _now(self, one: dict[str, Any]) -> dict[str, Any]:
+        late = NOW - one["occurred_at"]
+        epoch = 1 + late // 290_000 % self.epoch
+        return {**one, "occurred_at": self.log.clock.now - late, "epoch": epoch if late % 3 else None}
 
 
-@settings(max_examples=50)
+STEPS = ["row", "columns", "numbered", "new_epoch", "compact", "hours_pass", "stop"]
+
+
+@settings(max_examples=100)
 @given(
     events,
-    st.lists(st.booleans(), min_size=1, max_size=5),
+    st.lists(st.sampled_from(STEPS), min_size=5, max_size=40),
     st.lists(st.integers(1, 9), min_size=1, max_size=4),
     st.sampled_from(["unit", "event"]),
 )
 def test_state_does_not_depend_on_how_the_log_was_cut(
-    history: list[dict[str, Any]], cuts: list[bool], sizes: list[int], unit: str
+    history: list[dict[str, Any]], steps: list[str], sizes: list[int], unit: str
 ) -> None:
     """Reading one entry at a time, or all at once, or anything between, leaves the same state bit for bit."""
-    log = Log(unit=unit)
-    write(log, history, cuts)
-    log.columns(batch(history))
-    log.control.hold("checkout", reason="pause")
-    write(log, history, cuts)
-    whole = fold_in_pieces(log.store.space("whole"), [1000])
-    assert fold_in_pieces(log.store.space("single"), [1]) == whole
-    assert fold_in_pieces(log.store.space("pieces"), sizes) == whole
+    story = Story(Log(unit=unit))
+    for place in range(2 * len(history)):
+        getattr(story, steps[place % len(steps)])(history[place % len(history)])
+    store = story.log.store
+    whole = fold_in_pieces(store.space("whole"), [1000])
+    assert fold_in_pieces(store.space("single"), [1]) == whole
+    assert fold_in_pieces(store.space("pieces"), sizes) == whole
 
 
 @settings(max_examples=50)
