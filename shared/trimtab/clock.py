@@ -7,7 +7,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import GetPydanticSchema, WithJsonSchema
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import core_schema
 
 Clock = Callable[[], int]
 """Returns the current instant in integer milliseconds since the Unix epoch."""
@@ -38,11 +40,20 @@ def to_rfc3339(milliseconds: int) -> str:
     return text.replace("+00:00", "Z")
 
 
-_Milliseconds = Annotated[int, Field(strict=True, ge=0, le=MAX_INSTANT)]
-_Rfc3339 = Annotated[
-    _Milliseconds, BeforeValidator(to_milliseconds), WithJsonSchema({"type": "string", "format": "date-time"})
-]
+def _instant_schema(_source: Any, _handler: Any) -> core_schema.CoreSchema:
+    """Integers first: they are what fast producers send, and cost no call into Python."""
+    milliseconds = core_schema.int_schema(strict=True, ge=0, le=MAX_INSTANT)
+    return core_schema.union_schema(
+        [milliseconds, core_schema.no_info_before_validator_function(to_milliseconds, milliseconds)],
+        mode="left_to_right",
+        custom_error_type="instant",
+        custom_error_message="an instant is RFC 3339 text with its offset from UTC, or integer milliseconds",
+    )
 
-# Integers first: they are what fast producers send, and cost no call into Python.
-Instant = Annotated[_Milliseconds | _Rfc3339, Field(union_mode="left_to_right")]
+
+_INSTANT_JSON: JsonSchemaValue = {
+    "anyOf": [{"type": "integer", "minimum": 0, "maximum": MAX_INSTANT}, {"type": "string", "format": "date-time"}]
+}
+
+Instant = Annotated[int, GetPydanticSchema(_instant_schema), WithJsonSchema(_INSTANT_JSON)]
 """A field that takes RFC 3339 text, an aware datetime or integer milliseconds and holds the latter."""
