@@ -16,7 +16,8 @@ from trimtab.fold.dedupe import Mask
 from trimtab.ports import PartitionStore
 from trimtab_worker.services.remembered import RememberedMarks
 
-LEASE_SECONDS = 15.0  # longer than a drain parks (10 s), so that only a dead drain loses it
+LEASE_SECONDS = 5.0  # renewed at every read, which takes a second at most; a killed drain blocks others no longer
+OVERTIME_SECONDS = 5.0  # what a flood may add to the time a drain parks, well inside a task's time limit
 BYTES_AT_ONCE = 8 * 2**20  # a read that big folds in some tenths of a second, well inside a task's time limit
 FIRST_COUNT, MAX_COUNT = 64, 16_384
 
@@ -86,13 +87,12 @@ class Ingest:
                 self.step(report, max(1, min(block_ms, int(left * 1000))))
             self.store.report_drain()
             self.store.take_lease(holder, LEASE_SECONDS)
-            if worked and time.monotonic() > until + LEASE_SECONDS / 3:
+            if worked and time.monotonic() > until + OVERTIME_SECONDS:
                 return  # a flood outlasts one task; the next nudge goes on
 
     def step(self, report: DrainReport, block_ms: int | None) -> bool:
         """Fold one read, waiting up to `block_ms` for it; False if there was nothing to read."""
-        state = self._current()
-        check_gap(self.store, state)
+        state = self._checked()
         with _collector_paused():
             entries = self._within(self.store.read(state.cursor.id, self._count, block_ms))
             if entries:
@@ -127,6 +127,20 @@ class Ingest:
             return entries
         last = entry_order(self.stop_at)
         return [entry for entry in entries if entry_order(entry.id) <= last]
+
+    def _checked(self) -> PartitionState:
+        """The state to fold from, after a look that nothing unread was removed from the log."""
+        if self._state is not None:
+            try:
+                check_gap(self.store, self._state)
+            except LogGap:
+                # A server that came back without its last second has an older state, and a log to match: look again.
+                self._forget()
+            else:
+                return self._state
+        state = self._current()
+        check_gap(self.store, state)
+        return state
 
     def _current(self) -> PartitionState:
         """The state at the stored cursor: what is remembered, if nobody else has moved it."""

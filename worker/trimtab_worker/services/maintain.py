@@ -37,9 +37,8 @@ class Maintain:
 
     def tick_clock(self) -> None:
         """Tell a log that was quiet for a day what time it is."""
-        now = self.store.now()
-        clock = self.store.load().clock
-        if clock and now - clock > QUIET_MS and self.store.ends().last_id == self.store.load().cursor.id:
+        now, state = self.store.now(), self.store.load()
+        if state.clock and now - state.clock > QUIET_MS and self.store.ends().last_id == state.cursor.id:
             self._write(ClockTick(at=now))
 
     def trim(self) -> bool:
@@ -61,6 +60,8 @@ class Maintain:
     def compact(self) -> None:
         """Merge epochs of every experiment that has more than `MAX_EPOCHS`."""
         for name in self.store.experiments():
+            if self.store.announced(name) <= MAX_EPOCHS:
+                continue  # it cannot have more epochs than were ever announced
             state = self.store.load_experiments([name])[name]
             if state is not None and len(state.epochs) > MAX_EPOCHS:
                 into = nearest_neighbours(state, keep=MAX_EPOCHS // 2)

@@ -33,9 +33,8 @@ def drain(partition: int) -> None:
         send("drain", partition, expires=max(1.0, 1.5 * services.settings.drain_park_seconds))
         services.maintain(partition).run()
         for experiment_id in services.reallocate.overdue(partition, services.now()):
-            recompute(
-                experiment_id
-            )  # nobody ticks: called here, not sent, because the decide worker may be the dead one
+            # Nobody ticks. Called here, not sent, because the decide worker may be the dead one.
+            recompute(experiment_id)
 
 
 @task("maintain")
