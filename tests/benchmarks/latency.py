@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from logs import definition
+from servers import wait_until
 from trimtab import Control, Publisher
 from trimtab.adapters.redis.connection import connect
 from trimtab.adapters.redis.partition import RedisPartition
 from trimtab_worker.embedded import EmbeddedServer
 
-RATE, SECONDS, WARM_UP_SECONDS = 10_000, 15, 3
+RATE, SECONDS, WARM_UP_SECONDS = 10_000, 25, 2  # long enough for two drains to hand over to the next
 
 
 def measure() -> dict[str, float]:
@@ -58,6 +59,7 @@ def _latencies(url: str) -> dict[str, float]:
     folded = np.zeros_like(published)
     with connect(url) as client:
         store = RedisPartition(client, 0)
+        wait_until(lambda: store.drained_at() is not None, 60)  # the worker has started
         watcher = threading.Thread(target=_watch, args=(store, folded))
         with Publisher(url) as publisher:
             _publish(publisher, store, published, slice(0, 1))
