@@ -24,7 +24,7 @@ from trimtab.succession import Change, succeed
 ATTEMPTS = 20  # an order races recomputes that come once a second at most: losing twice is rare, 20 times absurd
 DEFAULT_PARTITIONS = 1
 
-CHANGEABLE = frozenset({"description", "constraints", "recompute_seconds", "planned_units", "strategy"})
+CHANGEABLE = frozenset({"description", "constraints", "recompute_seconds", "planned_units", "strategy", "variants"})
 """What `update` may change once an experiment runs: everything else would change what its statistics mean."""
 
 
@@ -162,9 +162,9 @@ class Control:
                     variant=variant,
                 )
             _known(experiment, variant)
-            others = [name for name in experiment.variant_ids if name != experiment.control]
+            others = [name for name in experiment.active_ids if name != experiment.control]
             halted = tuple(dict.fromkeys([*current.halted, *([variant] if variant else others)]))
-            parts = _without(current.parts, halted, experiment.control)
+            parts = _without(current.parts, halted, experiment.control)  # a retired one has none to begin with
             sentence = f"Halted {variant or 'every variant but control'}: {reason}"
             return self._act("halt", current, by, sentence, parts=parts, halted=halted)
 
@@ -204,7 +204,8 @@ class Control:
     ) -> int:
         """Change an experiment: anything but id and salt while it is a draft, later only what `CHANGEABLE` lists.
 
-        Constraints that are not named keep their values, unless a preset is.
+        Constraints that are not named keep their values, unless a preset is. Variants may be added and retired once the
+        experiment runs, never removed: a new one has no traffic until the next decision, a retired one none at once.
 
         Raises:
             ConfigurationError: the change is not allowed, or the new definition contradicts itself.
@@ -217,9 +218,24 @@ class Control:
                 self._publications.publish(Publication(experiment, Status.DRAFT, current.revision, allocation=None))
                 return current.revision + 1
             sentence = f"Changed {', '.join(sorted(changes))}" + (f": {reason}" if reason else ".")
-            return self._act("update", current, by, sentence, experiment=experiment)
+            parts = {name: current.parts.get(name, 0) for name in experiment.variant_ids}
+            if retired := set(experiment.variant_ids) - set(experiment.active_ids):
+                parts = _without(parts, (*retired, *current.halted), experiment.control)
+            return self._act("update", current, by, sentence, experiment=experiment, parts=parts)
 
         return self._attempt(experiment_id, attempt)
+
+    def add_variant(self, experiment_id: str, variant: str, *, reason: str = "", by: str | None = None) -> int:
+        """Add a variant to a live experiment; the next decision gives it its floor, its evidence what it earns."""
+        known = [v.model_dump() for v in self.show(experiment_id).experiment.variants]
+        return self.update(experiment_id, {"variants": [*known, {"id": variant}]}, reason=reason, by=by)
+
+    def retire_variant(self, experiment_id: str, variant: str, *, reason: str = "", by: str | None = None) -> int:
+        """Serve `variant` to nobody any more, for good; what it had goes to the others in proportion."""
+        experiment = self.show(experiment_id).experiment
+        _known(experiment, variant)
+        variants = [{**v.model_dump(), "retired": v.retired or v.id == variant} for v in experiment.variants]
+        return self.update(experiment_id, {"variants": variants}, reason=reason, by=by)
 
     # ── how an order is carried out ──────────────────────────────────────────────────────────────────────────────
 
@@ -303,8 +319,8 @@ def announce_epoch(log: EventLog, experiment_id: str, parts: Mapping[str, int], 
 
 
 def _known(experiment: Experiment, variant: str | None) -> None:
-    if variant is not None and variant not in experiment.variant_ids:
-        names = ", ".join(experiment.variant_ids)
+    if variant is not None and variant not in experiment.active_ids:
+        names = ", ".join(experiment.active_ids)
         raise InvalidInput(f"{variant!r} is no variant of {experiment.id!r}; they are {names}.", variant=variant)
 
 
@@ -330,7 +346,29 @@ def _changed(current: Published, changes: Mapping[str, Any]) -> Experiment:
     limits = changes.get("constraints")
     if isinstance(limits, Mapping) and "preset" not in limits:
         changes = {**changes, "constraints": {**known["constraints"], **limits}}
-    return Experiment.parse({**known, **changes})
+    changed = Experiment.parse({**known, **changes})
+    if current.status is not Status.DRAFT:
+        _keeps_variants(experiment, changed)
+    return changed
+
+
+def _keeps_variants(before: Experiment, after: Experiment) -> None:
+    """Make sure that a live experiment's variants were only added or retired.
+
+    Raises:
+        ConfigurationError: one was removed, moved or brought back.
+    """
+    if after.variant_ids[: len(before.variants)] != before.variant_ids:
+        raise ConfigurationError(
+            f"variants: {', '.join(before.variant_ids)} must stay, first and in this order; "
+            "add new ones behind them, and retire those that should have no traffic.",
+            field="variants",
+        )
+    for old, new in zip(before.variants, after.variants, strict=False):
+        if old.retired and not new.retired:
+            raise ConfigurationError(
+                f"variants: {old.id!r} is retired for good; add it under another id.", field="variants", value=old.id
+            )
 
 
 def _shares(parts: Mapping[str, int]) -> str:

@@ -34,8 +34,9 @@ def _define(found: Findings, order: Define) -> None:
         found.state.experiments[experiment.id] = ExperimentState(definition=experiment)
         return
     if owner.epoch_in_force is not None:
-        for variant in set(experiment.variant_ids) - set(owner.definition.variant_ids):
-            owner.entered[variant] = owner.epoch_in_force
+        for variant in experiment.variant_ids:
+            if variant not in owner.definition.variant_ids:
+                owner.entered[variant] = owner.epoch_in_force
     owner.definition = experiment
 
 

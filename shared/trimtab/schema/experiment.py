@@ -106,6 +106,7 @@ class Variant(Schema):
     id: VariantId
     description: str = Field("", max_length=1000)
     initial_weight: Share | None = Field(None, description="Share published at the start; default: equal shares.")
+    retired: bool = Field(False, description="Served to nobody any more; its id is never used again.")
 
 
 class Experiment(Schema):
@@ -178,13 +179,12 @@ class Experiment(Schema):
 
     @model_validator(mode="after")
     def _weights_fit(self) -> Self:
-        ids = self.variant_ids
+        ids, limits = self.active_ids, self.constraints
         if self.control not in ids:
-            raise ValueError(f"control {self.control!r} is not among the variants {', '.join(ids)}")
-        limits = self.constraints
+            raise ValueError(f"control {self.control!r} is not among the variants {', '.join(ids) or 'that serve'}")
         for field in ("floors", "ceilings", "pins"):
             for variant in getattr(limits, field):
-                if variant not in ids:
+                if variant not in self.variant_ids:
                     raise ValueError(f"constraints.{field} names {variant!r}, which is not one of {', '.join(ids)}")
         floors, ceilings = sum(map(limits.floor, ids)), sum(map(limits.ceiling, ids))
         if floors > 1 + 1e-9:
@@ -194,8 +194,13 @@ class Experiment(Schema):
             )
         if ceilings < 1 - 1e-9:
             raise ValueError(f"constraints.ceilings: the ceilings of all variants add up to {ceilings:.6g}, below 1")
+        return self
+
+    @model_validator(mode="after")
+    def _initial_weights_fit(self) -> Self:
         given = [variant.initial_weight for variant in self.variants if variant.initial_weight is not None]
-        if given and len(given) != len(ids):
+        # A variant added later has none: it enters at its floor.
+        if given and len(given) != len(self.variants) and abs(sum(given) - 1) > 1e-6:
             raise ValueError("variants.initial_weight: give it for every variant or for none")
         if given and abs(sum(given) - 1) > 1e-6:
             raise ValueError(f"variants.initial_weight: the shares add up to {sum(given):.6g}, not to 1")
@@ -204,6 +209,11 @@ class Experiment(Schema):
     @property
     def variant_ids(self) -> tuple[str, ...]:
         return tuple(variant.id for variant in self.variants)
+
+    @property
+    def active_ids(self) -> tuple[str, ...]:
+        """Ids of the variants that may be served."""
+        return tuple(variant.id for variant in self.variants if not variant.retired)
 
     @property
     def primary_metric(self) -> Metric:

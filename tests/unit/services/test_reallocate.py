@@ -9,7 +9,7 @@ import pytest
 
 from logs import Log, batch, event
 from trimtab.engine import decide
-from trimtab.errors import Conflict, IllegalTransition
+from trimtab.errors import ConfigurationError, Conflict, IllegalTransition, InvalidInput
 from trimtab.schema.decision import Decision, HoldCode, Outcome
 from trimtab_worker.services.reallocate import Reallocate
 
@@ -186,3 +186,58 @@ def test_a_decision_is_overdue_after_two_periods() -> None:
     assert reallocate.overdue(0, log.clock.now + 20_000) == []
     assert reallocate.overdue(0, log.clock.now + 20_001) == ["checkout"]
     assert reallocate.overdue(1, log.clock.now + 20_001) == []
+
+
+def test_a_variant_added_later_enters_at_its_floor_and_waits_there_for_its_evidence() -> None:
+    log, reallocate = running(constraints=EAGER | {"min_weight": 0.05})
+    outcomes(log, control=0.10, b=0.14)
+    reallocate.recompute("checkout")
+    log.control.add_variant("checkout", "c")
+    assert log.control.show("checkout").parts["c"] == 0
+    log.drain()
+    assert reallocate.recompute("checkout").parts["c"] == 50_000
+    before = log.control.show("checkout").parts
+    outcomes(log, n=100, control=0.10, b=0.14, c=0.5)
+    after = reallocate.recompute("checkout").parts
+    assert after["c"] == 50_000, "100 of the 300 trials it needs"
+    assert after["b"] != before["b"], "while the others move"
+    outcomes(log, n=300, control=0.10, b=0.14, c=0.5)
+    assert reallocate.recompute("checkout").parts["c"] > 50_000
+
+
+def test_a_retired_variant_has_no_traffic_at_once_and_its_history_stays() -> None:
+    log, reallocate = running(variants=[{"id": "control"}, {"id": "b"}, {"id": "c"}])
+    outcomes(log, control=0.10, b=0.14, c=0.12)
+    log.control.retire_variant("checkout", "b", reason="too slow")
+    assert log.control.show("checkout").parts == {"control": 500_000, "b": 0, "c": 500_000}
+    outcomes(log, control=0.10, c=0.14)
+    log.row(event(variant="b", epoch=1))
+    log.drain()
+    decision = reallocate.recompute("checkout")
+    assert decision.parts["b"] == 0
+    assert sum(decision.parts.values()) == 1_000_000
+    assert log.cell("b").n == 2001, "late outcomes of the retired one still count"
+
+
+@pytest.mark.parametrize(
+    "variants",
+    [
+        [{"id": "control"}],
+        [{"id": "b"}, {"id": "control"}],
+        [{"id": "control", "retired": True}, {"id": "b"}],
+        [{"id": "control"}, {"id": "b"}, {"id": "b"}],
+    ],
+)
+def test_variants_of_a_live_experiment_are_never_removed_moved_or_used_twice(variants: list[dict[str, object]]) -> None:
+    log, _ = running()
+    with pytest.raises(ConfigurationError):
+        log.control.update("checkout", {"variants": variants})
+
+
+def test_a_retired_variant_does_not_come_back() -> None:
+    log, _ = running(variants=[{"id": "control"}, {"id": "b"}, {"id": "c"}])
+    log.control.retire_variant("checkout", "b")
+    with pytest.raises(ConfigurationError, match="for good"):
+        log.control.update("checkout", {"variants": [{"id": "control"}, {"id": "b"}, {"id": "c"}]})
+    with pytest.raises(InvalidInput):
+        log.control.conclude("checkout", "b")

@@ -127,13 +127,13 @@ def gather(current: Published, state: ExperimentState | None, facts: tuple[Reaso
     metric = experiment.primary_metric
     sums = {(e, v): tuple(cell) for (e, v, m), cell in state.cells.items() if m == metric.name} if state else {}
     return estimate_inputs(
-        Cells.gather(experiment.variant_ids, sums, scale=metric.scale),
+        Cells.gather(experiment.active_ids, sums, scale=metric.scale),
         experiment,
-        previous=current.parts,
+        previous={variant: current.parts.get(variant, 0) for variant in experiment.active_ids},
         now=now,
         changed_at=current.changed_at,
-        halted=current.halted,
-        entered_later=state.entered if state else (),
+        halted=[variant for variant in current.halted if variant in experiment.active_ids],
+        entered_later=[variant for variant in (state.entered if state else ()) if variant in experiment.active_ids],
         facts=facts,
     )
 
@@ -185,7 +185,7 @@ def _decision(current: Published, result: Result, inputs: Inputs, *, data_until:
         posterior=result.posterior,
         proposal=result.proposal,
         verdicts=result.verdicts,
-        parts={variant: result.parts[variant] for variant in current.experiment.variant_ids},
+        parts={variant: result.parts.get(variant, 0) for variant in current.experiment.variant_ids},
         reasons=result.reasons,
         sentence=result.sentence,
         would_move=result.would_move,
