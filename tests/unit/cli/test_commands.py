@@ -110,6 +110,14 @@ def test_an_experiment_goes_its_whole_way_by_commands(cli: Cli, tmp_path: Path) 
     assert (explained["kind"], explained["act"]) == ("act", "conclude")
 
 
+def test_variants_are_added_and_retired_by_name(running: Cli) -> None:
+    assert running("experiment", "add-variant", "checkout", "c", "--reason", "a better idea").code == 0
+    assert running("weights", "checkout", "--json").json["weights"]["c"] == 0
+    assert running("experiment", "retire-variant", "checkout", "b").code == 0
+    assert running("weights", "checkout", "--json").json["weights"] == {"control": 1_000_000, "b": 0, "c": 0}
+    assert running("experiment", "retire-variant", "checkout", "nobody").code == 1
+
+
 def test_definitions_are_read_from_toml_and_from_flags(cli: Cli, tmp_path: Path) -> None:
     file = tmp_path / "pricing.toml"
     file.write_text(

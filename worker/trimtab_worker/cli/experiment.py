@@ -137,6 +137,30 @@ def update(
     render.say(f"Changed {', '.join(sorted(changes))} of {experiment}: revision {revision}.")
 
 
+@app.command("add-variant")
+def add_variant(
+    experiment: options.ExperimentId,
+    variant: Annotated[str, typer.Argument(help="Id of the new variant; never one that was used before.")],
+    reason: options.Reason = "",
+    data_dir: options.DataDir = None,
+) -> None:
+    """Add a variant to a live experiment; the next decision gives it its floor."""
+    revision = session.control().add_variant(experiment, variant, reason=reason)
+    render.say(f"Added {variant} to {experiment}, to enter at its floor: revision {revision}.")
+
+
+@app.command("retire-variant")
+def retire_variant(
+    experiment: options.ExperimentId,
+    variant: Annotated[str, typer.Argument(help="The variant that nobody is to see any more.")],
+    reason: options.Reason = "",
+    data_dir: options.DataDir = None,
+) -> None:
+    """Serve a variant to nobody any more, at once and for good."""
+    revision = session.control().retire_variant(experiment, variant, reason=reason)
+    render.say(f"Retired {variant} from {experiment}, its traffic goes to the others: revision {revision}.")
+
+
 def _place(changes: dict[str, Any], path: list[str], value: Any) -> None:
     for step in path[:-1]:
         inner = changes.setdefault(step, {})
