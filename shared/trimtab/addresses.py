@@ -83,8 +83,8 @@ def resolve(redis_url: str | None = None, broker_url: str | None = None, directo
     Raises:
         Unavailable: nothing names a data server.
     """
-    redis_url = redis_url or os.environ.get("REDIS_URL")
-    broker_url = broker_url or os.environ.get("BROKER_URL")
+    redis_url = redis_url or _named("REDIS_URL")
+    broker_url = broker_url or _named("BROKER_URL")
     if redis_url:
         return Addresses(redis_url, broker_url or redis_url)
     servers = read_file(directory or data_dir())
@@ -93,6 +93,11 @@ def resolve(redis_url: str | None = None, broker_url: str | None = None, directo
             "No data server is known: start one with `trimtab up`, or set REDIS_URL to the address of yours."
         )
     return Addresses(servers.addresses.redis_url, broker_url or servers.addresses.broker_url)
+
+
+def _named(name: str) -> str | None:
+    """The environment's address; our own name wins, as it does in `settings`."""
+    return os.environ.get(f"TRIMTAB_{name}") or os.environ.get(name)
 
 
 def _exists(pid: int) -> bool:

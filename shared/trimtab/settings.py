@@ -78,7 +78,7 @@ class Settings(BaseSettings):
         256 * MIB, description="Log kept per partition behind the fold: about 8 million events in columns, to rebuild."
     )
     drain_park_seconds: Annotated[float, Field(ge=0, le=10)] = Field(
-        10.0, description="How long a drain waits for more: ten nudges a minute, and half the soft time limit of 20 s."
+        10.0, description="How long a drain waits for more: six nudges a minute, and half the soft time limit of 20 s."
     )
     drain_block_ms: Annotated[int, Field(ge=1, le=4000)] = Field(
         1000, description="The longest single read; beyond 4000 redis clients take silence for a lost server."
@@ -86,7 +86,9 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="`auto` is JSON lines unless a terminal reads along."
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Lowest level that is logged; `DEBUG` also shows where an unexpected error arose."
+    )
     periods: Periods = Periods()
 
     @classmethod
