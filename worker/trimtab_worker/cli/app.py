@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from trimtab_worker.cli import decisions, experiment, operate, outcomes, weights
+from trimtab_worker.cli import decisions, experiment, operate, outcomes, simulate, weights
 
 # typer carries its own click; the base of its public BadParameter is the usage error of whichever click it uses.
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
@@ -31,6 +31,7 @@ app.command()(decisions.recompute)
 app.command()(decisions.hold)
 app.command()(decisions.resume)
 app.command()(decisions.halt)
+app.command()(simulate.simulate)
 app.command()(operate.rebuild)
 app.command()(operate.doctor)
 app.command()(operate.health)
