@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 
 from logs import HOUR, Log, batch, event
+from trimtab.adapters.memory import MemoryPartition
+from trimtab.adapters.redis.partition import RedisPartition
 from trimtab.errors import LogGap
-from trimtab.fold import Commit, Cursor
+from trimtab.fold import Commit, Cursor, Entry
 from trimtab.fold.dedupe import Scope, marks_of
 from trimtab.ports import PartitionStore
-from trimtab_worker.services.ingest import Ingest
+from trimtab_worker.services.accept_loss import accept_loss
+from trimtab_worker.services.ingest import DrainReport, Ingest
 from trimtab_worker.services.maintain import Maintain
 from trimtab_worker.services.rebuild import digest, rebuild
 
@@ -212,3 +215,50 @@ def test_unread_entries_that_somebody_trimmed_are_noticed(partition: PartitionSt
     with pytest.raises(LogGap, match="somebody else trims"):
         log.drain()
     assert partition.load().counters["folded"] == before
+    left = len(partition.read(partition.load().cursor.id, 10_000))
+    assert accept_loss(partition, "an operator's decision") == 1000 - left
+    assert partition.load().counters["folded"] == before + left
+    log.row(event(unit_id="afterwards", occurred_at=partition.now()))
+    assert log.drain().folded == 1, "the partition goes on"
+    assert rebuild(partition, verify=True).identical, "and can be rebuilt from here"
+
+
+def test_an_entry_trimmed_while_a_drain_waits_for_it_is_noticed(partition: PartitionStore) -> None:
+    """Two entries come and the first goes before the waiting read returns: it must not pass for the only one."""
+    log = filled(partition, n=10)
+    read = partition.read
+
+    def interrupted(after: str, count: int, block_ms: int | None = None) -> list[Entry]:
+        if block_ms is not None:
+            for n in range(300):
+                log.row(event(unit_id=f"lost-{n}", occurred_at=partition.now()))
+            partition.trim(partition.ends().last_id)
+        return read(after, count, block_ms)
+
+    partition.read = interrupted  # type: ignore[method-assign]
+    with pytest.raises(LogGap):
+        Ingest(partition).step(DrainReport(), 10)
+
+
+def test_a_log_that_was_deleted_goes_on_once_the_loss_is_accepted(partition: PartitionStore) -> None:
+    log = filled(partition, n=100)
+    counted = partition.load().counters["folded"]
+    forget_log(partition)
+    log.row(event(unit_id="new", occurred_at=partition.now()))
+    with pytest.raises(LogGap, match="deleted"):
+        log.drain()
+    accept_loss(partition, "the stream was deleted by mistake")
+    assert partition.load().counters["folded"] == counted + 1
+    log.row(event(unit_id="newer", occurred_at=partition.now()))
+    assert log.drain().folded == 1
+    assert rebuild(partition, verify=True).identical
+
+
+def forget_log(partition: PartitionStore) -> None:
+    """What `DEL` of the stream does."""
+    if isinstance(partition, RedisPartition):
+        partition._client.delete(partition.keys.events)
+    elif isinstance(partition, MemoryPartition):
+        # ids go on from the clock, as on a server, so that none comes twice
+        everything = partition._all
+        everything.entries, everything.added = [], 0

@@ -32,7 +32,7 @@ _SMALLEST_MARK, _MARKS = 10**18, 8 * 10**18
 def marks_of(identifiers: Iterable[str]) -> IdArray:
     """The mark of each id; two ids share one with probability 1.3e-19, a million ids collide 6e-8 of the time.
 
-    BLAKE2b rather than a fast hash, so that nobody can craft two ids that collide.
+    BLAKE2b rather than a fast hash, so that nobody can craft an id that takes the mark of another's.
     """
     digests = b"".join([blake2b(text.encode(), digest_size=8).digest() for text in identifiers])
     return (np.frombuffer(digests, dtype=">u8") % _MARKS + _SMALLEST_MARK).astype(np.int64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from trimtab.fold.decode import Control, letter
 from trimtab.fold.findings import Findings
 from trimtab.fold.state import OPEN, Cell, EpochRecord, ExperimentState
-from trimtab.schema.control import Compaction, Define, EpochStart, StatusChange
+from trimtab.schema.control import Compaction, Define, EpochStart, LossAccepted, StatusChange
 from trimtab.schema.dead_letter import DeadLetter, DeadLetterCode
 
 
@@ -15,6 +15,8 @@ def carry_out(found: Findings, item: Control) -> DeadLetter | None:
         case Define() as order:
             _define(found, order)
             return None
+        case LossAccepted(lost=lost):
+            found.state.counters["lost"] += lost
         case EpochStart() | StatusChange() | Compaction() as order:
             owner = found.own(order.experiment_id)
             if owner is None:

@@ -60,5 +60,15 @@ class ClockTick(_ControlEntry):
     kind: Literal["clock"] = "clock"
 
 
-ControlEntry = Annotated[Define | EpochStart | StatusChange | Compaction | ClockTick, Field(discriminator="kind")]
+class LossAccepted(_ControlEntry):
+    """Entries vanished unread from the log, and a person has decided to go on without them."""
+
+    kind: Literal["loss"] = "loss"
+    lost: int = Field(description="How many; negative where the log was replaced by a shorter one.")
+    reason: str
+
+
+ControlEntry = Annotated[
+    Define | EpochStart | StatusChange | Compaction | ClockTick | LossAccepted, Field(discriminator="kind")
+]
 control_entries: TypeAdapter[ControlEntry] = TypeAdapter(ControlEntry)

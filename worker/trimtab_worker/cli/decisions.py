@@ -38,7 +38,7 @@ def recompute(
     json: options.Json = False,
 ) -> None:
     """Decide now, and publish the decision."""
-    decision = session.services().reallocate.recompute(experiment, dry_run=dry_run)
+    decision = session.services().reallocate.recompute(experiment, dry_run=dry_run, attempts=5)
     if json:
         render.show_json(decision.model_dump(mode="json"))
         return

@@ -89,16 +89,26 @@ def show(experiment: options.ExperimentId, data_dir: options.DataDir = None, jso
 
 
 @app.command()
-def start(experiment: options.ExperimentId, reason: options.Reason = "", data_dir: options.DataDir = None) -> None:
+def start(
+    experiment: options.ExperimentId,
+    reason: options.Reason = "",
+    by: options.By = None,
+    data_dir: options.DataDir = None,
+) -> None:
     """Publish the initial weights and begin to count outcomes."""
-    revision = session.control().start(experiment, reason=reason)
+    revision = session.control().start(experiment, reason=reason, by=by)
     render.say(f"Started {experiment}: revision {revision}.")
 
 
 @app.command()
-def stop(experiment: options.ExperimentId, reason: options.Reason = "", data_dir: options.DataDir = None) -> None:
+def stop(
+    experiment: options.ExperimentId,
+    reason: options.Reason = "",
+    by: options.By = None,
+    data_dir: options.DataDir = None,
+) -> None:
     """Stop counting and deciding; the weights stay in force."""
-    revision = session.control().stop(experiment, reason=reason)
+    revision = session.control().stop(experiment, reason=reason, by=by)
     render.say(f"Stopped {experiment}, its weights stay in force: revision {revision}.")
 
 
@@ -107,10 +117,11 @@ def conclude(
     experiment: options.ExperimentId,
     variant: Annotated[str, typer.Argument(help="The variant everybody sees from now on.")],
     reason: options.Reason = "",
+    by: options.By = None,
     data_dir: options.DataDir = None,
 ) -> None:
     """End the experiment: everybody sees one variant from now on."""
-    revision = session.control().conclude(experiment, variant, reason=reason)
+    revision = session.control().conclude(experiment, variant, reason=reason, by=by)
     render.say(f"Concluded {experiment} with {variant} for everybody: revision {revision}.")
 
 
@@ -122,6 +133,7 @@ def update(
         list[str] | None, typer.Option("--set", help="FIELD=VALUE, such as constraints.max_step=0.05; repeatable.")
     ] = None,
     reason: options.Reason = "",
+    by: options.By = None,
     data_dir: options.DataDir = None,
 ) -> None:
     """Change fields of an experiment.
@@ -133,7 +145,7 @@ def update(
         _place(changes, name.split("."), options.json_value(value))
     if not changes:
         raise typer.BadParameter("give a FILE with the fields to change, or --set FIELD=VALUE")
-    revision = session.control().update(experiment, changes, reason=reason)
+    revision = session.control().update(experiment, changes, reason=reason, by=by)
     render.say(f"Changed {', '.join(sorted(changes))} of {experiment}: revision {revision}.")
 
 
@@ -142,10 +154,11 @@ def add_variant(
     experiment: options.ExperimentId,
     variant: Annotated[str, typer.Argument(help="Id of the new variant; never one that was used before.")],
     reason: options.Reason = "",
+    by: options.By = None,
     data_dir: options.DataDir = None,
 ) -> None:
     """Add a variant to a live experiment; the next decision gives it its floor."""
-    revision = session.control().add_variant(experiment, variant, reason=reason)
+    revision = session.control().add_variant(experiment, variant, reason=reason, by=by)
     render.say(f"Added {variant} to {experiment}, to enter at its floor: revision {revision}.")
 
 
@@ -154,10 +167,11 @@ def retire_variant(
     experiment: options.ExperimentId,
     variant: Annotated[str, typer.Argument(help="The variant that nobody is to see any more.")],
     reason: options.Reason = "",
+    by: options.By = None,
     data_dir: options.DataDir = None,
 ) -> None:
     """Serve a variant to nobody any more, at once and for good."""
-    revision = session.control().retire_variant(experiment, variant, reason=reason)
+    revision = session.control().retire_variant(experiment, variant, reason=reason, by=by)
     render.say(f"Retired {variant} from {experiment}, its traffic goes to the others: revision {revision}.")
 
 

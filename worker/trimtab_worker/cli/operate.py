@@ -130,6 +130,21 @@ def rebuild(
         raise typer.Exit(FAILED)
 
 
+def accept_loss(
+    partition: Annotated[int, typer.Argument(min=0, help="Number of the partition whose log has a gap.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept in the log.")],
+    data_dir: options.DataDir = None,
+) -> None:
+    """Go on after a log gap, without what is gone.
+
+    What is left of the log is folded, the loss is written down in it, and a snapshot is taken to rebuild from.
+    """
+    from trimtab_worker.services.accept_loss import accept_loss as service
+
+    lost = service(session.services().partition(partition), reason)
+    render.say(f"Partition {partition} goes on; {lost:,} entries of its log are gone: {reason}")
+
+
 def doctor(data_dir: options.DataDir = None, json: options.Json = False) -> None:
     """Check servers, settings, workers and the log.
 

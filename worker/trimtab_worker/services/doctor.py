@@ -147,10 +147,10 @@ def log_gap(number: int, check_gap: Callable[[int], None]) -> Finding:
     try:
         check_gap(number)
     except LogGap as gap:
-        remedy = "Find who trims or restores the stream, then run `trimtab rebuild`; weights are held until then."
+        remedy = f"Find who trims or deletes the stream, then run `trimtab accept-loss {number}`; weights wait for it."
         return Finding(name, False, str(gap), remedy)
     except TrimtabError as error:
-        return Finding(name, False, str(error), "Run `trimtab rebuild` once the cause is removed.")
+        return Finding(name, False, str(error), f"Run `trimtab rebuild {number}` once the cause is removed.")
     return Finding(name, True, "Nothing unread was removed from it.")
 
 

@@ -43,6 +43,7 @@ class Ingest:
 
     store: PartitionStore
     stop_at: str | None = None  # a rebuild folds up to an entry, and not past it
+    watch_gaps: bool = True  # off only while an operator accepts a loss
     _state: PartitionState | None = None
     _marks: RememberedMarks = field(default_factory=RememberedMarks)
     _count: int = field(default=FIRST_COUNT)
@@ -92,13 +93,34 @@ class Ingest:
 
     def step(self, report: DrainReport, block_ms: int | None) -> bool:
         """Fold one read, waiting up to `block_ms` for it; False if there was nothing to read."""
-        state = self._checked()
+        state = self._current()
         with _collector_paused():
             entries = self._within(self.store.read(state.cursor.id, self._count, block_ms))
+            # Asked after the read: what was removed before it, even a moment before, shows now.
+            if not self._reaches_back(state):
+                return True
             if entries:
                 self._adapt(entries)
                 self._fold(state, entries, report)
             return bool(entries)
+
+    def _reaches_back(self, state: PartitionState) -> bool:
+        """Whether the log still has all that follows `state`; False if that state was not the newest.
+
+        Raises:
+            LogGap: it has not.
+        """
+        if not self.watch_gaps:
+            return True
+        try:
+            check_gap(self.store, state)
+        except LogGap:
+            # A server that came back without its last second has an older state, and a log to match: look again.
+            if self.store.load().cursor == state.cursor:
+                raise
+            self._forget()
+            return False
+        return True
 
     def _fold(self, state: PartitionState, entries: list[Entry], report: DrainReport) -> None:
         """Fold `entries`, which follow `state`, and commit."""
@@ -127,20 +149,6 @@ class Ingest:
             return entries
         last = entry_order(self.stop_at)
         return [entry for entry in entries if entry_order(entry.id) <= last]
-
-    def _checked(self) -> PartitionState:
-        """The state to fold from, after a look that nothing unread was removed from the log."""
-        if self._state is not None:
-            try:
-                check_gap(self.store, self._state)
-            except LogGap:
-                # A server that came back without its last second has an older state, and a log to match: look again.
-                self._forget()
-            else:
-                return self._state
-        state = self._current()
-        check_gap(self.store, state)
-        return state
 
     def _current(self) -> PartitionState:
         """The state at the stored cursor: what is remembered, if nobody else has moved it."""
@@ -193,7 +201,7 @@ def check_gap(store: PartitionStore, state: PartitionState) -> None:
         LogGap: it was.
     """
     ends, cursor = store.ends(), entry_order(state.cursor.id)
-    folded = state.counters["entries"]
+    folded = state.counters["entries"] + state.counters["lost"]  # what a person has accepted as lost counts as read
     where = f"partition {store.partition}, folded up to {state.cursor.id}"
     if entry_order(ends.last_id) < cursor or ends.entries_added < folded:
         raise LogGap(f"The log of {where}, ends at {ends.last_id}: it was deleted, or an older one restored.")

@@ -9,7 +9,7 @@ import structlog
 
 from trimtab.client.control import announce_epoch
 from trimtab.engine import Cells, Result, decide, estimate_inputs
-from trimtab.errors import IllegalTransition, LogGap, NotFound
+from trimtab.errors import Conflict, IllegalTransition, LogGap, NotFound
 from trimtab.fold import ExperimentState, PartitionState
 from trimtab.ports import PartitionStore, PublicationStore, Published
 from trimtab.schema.decision import Decision, HoldCode, Inputs, Outcome, Reason
@@ -32,14 +32,24 @@ class Reallocate:
     publications: PublicationStore
     partition: Callable[[str], PartitionStore]
 
-    def recompute(self, experiment_id: str, *, dry_run: bool = False) -> Decision:
+    def recompute(self, experiment_id: str, *, dry_run: bool = False, attempts: int = 1) -> Decision:
         """Decide once; unless `dry_run`, publish the decision, hold or move, under a new revision.
+
+        `attempts` says how often to begin again where somebody else published meanwhile.
 
         Raises:
             NotFound: there is no such experiment.
             IllegalTransition: it is not live, so that there is nothing to decide.
-            Conflict: somebody else published meanwhile; the next recompute sees what.
+            Conflict: somebody else published meanwhile, at the last attempt too.
         """
+        for _ in range(attempts - 1):
+            try:
+                return self._recompute(experiment_id, dry_run)
+            except Conflict:
+                continue
+        return self._recompute(experiment_id, dry_run)
+
+    def _recompute(self, experiment_id: str, dry_run: bool) -> Decision:
         current = self.publications.read(experiment_id)
         if current is None:
             raise NotFound(f"There is no experiment {experiment_id!r}.")

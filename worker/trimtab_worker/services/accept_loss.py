@@ -1,0 +1,35 @@
+"""After a log gap: fold what is left, and write down that a person accepts the loss of the rest."""
+
+from __future__ import annotations
+
+from trimtab.errors import LogGap
+from trimtab.ports import PartitionStore
+from trimtab.schema.control import LossAccepted
+from trimtab.schema.event import CONTROL_FIELD
+from trimtab_worker.services.ingest import DrainReport, Ingest
+
+ATTEMPTS = 100  # each folds what producers wrote during the one before
+
+
+def accept_loss(store: PartitionStore, reason: str) -> int:
+    """Let the partition go on; returns how many entries the log lost (negative: the log was replaced by a shorter one).
+
+    What is left of the log is folded without looking for gaps; then a control entry says how many entries are missing,
+    and a snapshot is taken, since the log can no longer be folded from its start.
+    """
+    fold, report = Ingest(store, watch_gaps=False), DrainReport()
+    for _ in range(ATTEMPTS):
+        while fold.step(report, None):
+            pass
+        state, ends = store.load(), store.ends()
+        if state.cursor.id == ends.last_id or ends.length == 0:
+            break
+    else:
+        raise LogGap(f"Partition {store.partition} is written faster than it can be folded; stop its producers first.")
+    lost = ends.entries_added - state.counters["entries"] - state.counters["lost"]
+    entry = LossAccepted(at=store.now(), lost=lost, reason=reason)
+    store.append(CONTROL_FIELD, entry.model_dump_json().encode())
+    while fold.step(report, None):
+        pass
+    store.space("snapshot").copy_from(store)
+    return lost
