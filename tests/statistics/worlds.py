@@ -1,7 +1,13 @@
-"""Worlds with known truth, and the loops that live in them; every bar of a test names one of these."""
+"""Worlds with known truth, and the loops that live in them; every bar of a test names one of these.
+
+Two sizes: by default a test takes what fits into seconds and allows three standard errors beyond its bar; with
+`TRIMTAB_STATISTICS=full` it takes the size the bar is stated for, and the bar holds as it stands.
+"""
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -17,6 +23,23 @@ from trimtab.schema.experiment import Experiment, MetricKind
 Floats = npt.NDArray[np.float64]
 Sums = dict[tuple[int, str], tuple[int, int, int]]
 IDS = "abcdefgh"
+FULL = os.environ.get("TRIMTAB_STATISTICS") == "full"  # read at import: no test sees settings from outside
+JOBS = (os.cpu_count() or 1) if FULL else 1
+
+
+def size(reduced: int, full: int) -> int:
+    """How many runs."""
+    return full if FULL else reduced
+
+
+def allowance(spread: float, *counts: int) -> float:
+    """Three standard errors of a mean of runs with this spread, or of a difference of two; none at full size."""
+    return 0.0 if FULL else 3 * spread * float(np.sqrt(sum(1 / count for count in counts)))
+
+
+def show(what: str, measured: float, bar: str) -> None:
+    """One line beside the bar; `pytest -rP` prints it."""
+    sys.stdout.write(f"{what}: {measured:.4g} (bar: {bar})\n")
 
 
 @dataclass
