@@ -1,13 +1,15 @@
-"""What may follow a published state: the next allocation and the write that brings it, as pure data."""
+"""What may follow a published state: the next epoch in the log, the next allocation, the write that brings it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from trimtab.errors import Conflict
 from trimtab.layout import initial_ranges, relayout
-from trimtab.ports import Publication, Published
+from trimtab.ports import EventLog, Publication, Published
 from trimtab.schema.allocation import Allocation
+from trimtab.schema.control import EpochStart
 from trimtab.schema.decision import LedgerEntry
 from trimtab.schema.experiment import Experiment, Status
 
@@ -75,3 +77,16 @@ def succeed(current: Published, change: Change, entry: LedgerEntry, *, repeats: 
 def fresh_milliseconds(experiment: Experiment) -> int:
     """How long weights, or the data behind them, count as fresh."""
     return max(FRESH_AT_LEAST_MS, int(FRESH_PERIODS * experiment.recompute_seconds * 1000))
+
+
+def announce_epoch(log: EventLog, experiment_id: str, parts: Mapping[str, int], now: int) -> int:
+    """Write the next epoch to the log; returns its number.
+
+    Raises:
+        Conflict: somebody else announced an epoch at the same moment.
+    """
+    epoch = log.announced(experiment_id) + 1
+    entry = EpochStart(at=now, experiment_id=experiment_id, epoch=epoch, parts=dict(parts))
+    if not log.announce(experiment_id, epoch, entry.model_dump_json().encode()):
+        raise Conflict(f"Experiment {experiment_id!r} was given epoch {epoch} by somebody else. Read it and try again.")
+    return epoch

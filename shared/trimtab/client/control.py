@@ -9,24 +9,21 @@ import getpass
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Self
 
+from trimtab.client._changes import changed, check_variant, in_words, without
 from trimtab.errors import ConfigurationError, Conflict, IllegalTransition, InvalidInput, NotFound
 from trimtab.ids import partition_of
 from trimtab.layout import largest_remainder
 from trimtab.ports import EventLog, Publication, PublicationStore, Published
 from trimtab.schema.base import PARTS
-from trimtab.schema.control import ControlEntry, Define, EpochStart, StatusChange
+from trimtab.schema.control import ControlEntry, Define, StatusChange
 from trimtab.schema.decision import Act, LedgerEntry
 from trimtab.schema.event import CONTROL_FIELD
 from trimtab.schema.experiment import Experiment, Status, transition
 from trimtab.schema.keys import PartitionKeys
-from trimtab.succession import Change, succeed
+from trimtab.succession import Change, announce_epoch, succeed
 
 ATTEMPTS = 20  # an order races recomputes that come once a second at most: losing twice is rare, 20 times absurd
 DEFAULT_PARTITIONS = 1
-
-CHANGEABLE = frozenset({"description", "constraints", "recompute_seconds", "planned_units", "strategy", "variants"})
-"""What `update` may change once an experiment runs: everything else would change what its statistics mean."""
-
 
 class Control:
     """Orders to experiments; every order returns the new revision, and names who gave it in the ledger.
@@ -116,7 +113,7 @@ class Control:
             self._write(experiment_id, lambda at: Define(at=at, experiment=experiment))
             self._announce_status(experiment_id, Status.RUNNING)
             parts = largest_remainder(experiment.initial_weights)
-            sentence = f"Started with {_shares(parts)}" + (f": {reason}" if reason else ".")
+            sentence = f"Started with {in_words(parts)}" + (f": {reason}" if reason else ".")
             return self._act("start", current, by, sentence, status=Status.RUNNING, parts=parts)
 
         return self._attempt(experiment_id, attempt)
@@ -161,10 +158,10 @@ class Control:
                     f"{variant!r} is the control of {experiment_id!r} and cannot be halted; conclude another variant.",
                     variant=variant,
                 )
-            _known(experiment, variant)
+            check_variant(experiment, variant)
             others = [name for name in experiment.active_ids if name != experiment.control]
             halted = tuple(dict.fromkeys([*current.halted, *([variant] if variant else others)]))
-            parts = _without(current.parts, halted, experiment.control)  # a retired one has none to begin with
+            parts = without(current.parts, halted, experiment.control)  # a retired one has none to begin with
             sentence = f"Halted {variant or 'every variant but control'}: {reason}"
             return self._act("halt", current, by, sentence, parts=parts, halted=halted)
 
@@ -190,7 +187,7 @@ class Control:
 
         def attempt(current: Published) -> int:
             experiment = current.experiment
-            _known(experiment, variant)
+            check_variant(experiment, variant)
             transition(experiment_id, current.status, Status.CONCLUDED)
             self._announce_status(experiment_id, Status.CONCLUDED)
             parts = {name: PARTS if name == variant else 0 for name in experiment.variant_ids}
@@ -202,7 +199,8 @@ class Control:
     def update(
         self, experiment_id: str, changes: Mapping[str, Any], *, reason: str = "", by: str | None = None
     ) -> int:
-        """Change an experiment: anything but id and salt while it is a draft, later only what `CHANGEABLE` lists.
+        """Change an experiment: anything but id and salt while it is a draft, later only what
+        `_changes.CHANGEABLE` lists.
 
         Constraints that are not named keep their values, unless a preset is. Variants may be added and retired once the
         experiment runs, never removed: a new one has no traffic until the next decision, a retired one none at once.
@@ -212,7 +210,7 @@ class Control:
         """
 
         def attempt(current: Published) -> int:
-            experiment = _changed(current, changes)
+            experiment = changed(current, changes)
             self._write(experiment_id, lambda at: Define(at=at, experiment=experiment))
             if current.status is Status.DRAFT:
                 self._publications.publish(Publication(experiment, Status.DRAFT, current.revision, allocation=None))
@@ -220,20 +218,20 @@ class Control:
             sentence = f"Changed {', '.join(sorted(changes))}" + (f": {reason}" if reason else ".")
             parts = {name: current.parts.get(name, 0) for name in experiment.variant_ids}
             if retired := set(experiment.variant_ids) - set(experiment.active_ids):
-                parts = _without(parts, (*retired, *current.halted), experiment.control)
+                parts = without(parts, (*retired, *current.halted), experiment.control)
             return self._act("update", current, by, sentence, experiment=experiment, parts=parts)
 
         return self._attempt(experiment_id, attempt)
 
     def add_variant(self, experiment_id: str, variant: str, *, reason: str = "", by: str | None = None) -> int:
         """Add a variant to a live experiment; the next decision gives it its floor, its evidence what it earns."""
-        known = [v.model_dump() for v in self.show(experiment_id).experiment.variants]
-        return self.update(experiment_id, {"variants": [*known, {"id": variant}]}, reason=reason, by=by)
+        variants = [v.model_dump() for v in self.show(experiment_id).experiment.variants]
+        return self.update(experiment_id, {"variants": [*variants, {"id": variant}]}, reason=reason, by=by)
 
     def retire_variant(self, experiment_id: str, variant: str, *, reason: str = "", by: str | None = None) -> int:
         """Serve `variant` to nobody any more, for good; what it had goes to the others in proportion."""
         experiment = self.show(experiment_id).experiment
-        _known(experiment, variant)
+        check_variant(experiment, variant)
         variants = [{**v.model_dump(), "retired": v.retired or v.id == variant} for v in experiment.variants]
         return self.update(experiment_id, {"variants": variants}, reason=reason, by=by)
 
@@ -303,73 +301,3 @@ class Control:
         )
         self._publications.publish(succeed(current, change, entry))
         return entry.revision
-
-
-def announce_epoch(log: EventLog, experiment_id: str, parts: Mapping[str, int], now: int) -> int:
-    """Write the next epoch to the log; returns its number.
-
-    Raises:
-        Conflict: somebody else announced an epoch at the same moment.
-    """
-    epoch = log.announced(experiment_id) + 1
-    entry = EpochStart(at=now, experiment_id=experiment_id, epoch=epoch, parts=dict(parts))
-    if not log.announce(experiment_id, epoch, entry.model_dump_json().encode()):
-        raise Conflict(f"Experiment {experiment_id!r} was given epoch {epoch} by somebody else. Read it and try again.")
-    return epoch
-
-
-def _known(experiment: Experiment, variant: str | None) -> None:
-    if variant is not None and variant not in experiment.active_ids:
-        names = ", ".join(experiment.active_ids)
-        raise InvalidInput(f"{variant!r} is no variant of {experiment.id!r}; they are {names}.", variant=variant)
-
-
-def _without(parts: Mapping[str, int], halted: tuple[str, ...], control: str) -> dict[str, int]:
-    """The parts with those of `halted` shared among the others in proportion; to control where nobody else has any."""
-    left = {name: 0 if name in halted else n for name, n in parts.items()}
-    total = sum(left.values())
-    if not total:
-        return {name: PARTS if name == control else 0 for name in parts}
-    return largest_remainder({name: n / total for name, n in left.items()})
-
-
-def _changed(current: Published, changes: Mapping[str, Any]) -> Experiment:
-    experiment = current.experiment
-    refused = sorted(set(changes) & {"id", "salt"} if current.status is Status.DRAFT else set(changes) - CHANGEABLE)
-    if refused:
-        raise ConfigurationError(
-            f"Experiment {experiment.id!r} is {current.status}: {', '.join(refused)} cannot change; "
-            f"what can is {', '.join(sorted(CHANGEABLE))}.",
-            field=refused[0],
-        )
-    known = experiment.model_dump(mode="json")
-    limits = changes.get("constraints")
-    if isinstance(limits, Mapping) and "preset" not in limits:
-        changes = {**changes, "constraints": {**known["constraints"], **limits}}
-    changed = Experiment.parse({**known, **changes})
-    if current.status is not Status.DRAFT:
-        _keeps_variants(experiment, changed)
-    return changed
-
-
-def _keeps_variants(before: Experiment, after: Experiment) -> None:
-    """Make sure that a live experiment's variants were only added or retired.
-
-    Raises:
-        ConfigurationError: one was removed, moved or brought back.
-    """
-    if after.variant_ids[: len(before.variants)] != before.variant_ids:
-        raise ConfigurationError(
-            f"variants: {', '.join(before.variant_ids)} must stay, first and in this order; "
-            "add new ones behind them, and retire those that should have no traffic.",
-            field="variants",
-        )
-    for old, new in zip(before.variants, after.variants, strict=False):
-        if old.retired and not new.retired:
-            raise ConfigurationError(
-                f"variants: {old.id!r} is retired for good; add it under another id.", field="variants", value=old.id
-            )
-
-
-def _shares(parts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {n / PARTS:.1%}" for name, n in parts.items())

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 import structlog
 
-from trimtab.client.control import announce_epoch
 from trimtab.engine import Cells, Result, decide, estimate_inputs
 from trimtab.errors import Conflict, IllegalTransition, LogGap, NotFound
 from trimtab.fold import ExperimentState, PartitionState
 from trimtab.ports import PartitionStore, PublicationStore, Published
 from trimtab.schema.decision import Decision, HoldCode, Inputs, Outcome, Reason
 from trimtab.schema.experiment import Status
-from trimtab.succession import FINAL, Change, fresh_milliseconds, succeed
+from trimtab.succession import FINAL, Change, announce_epoch, fresh_milliseconds, succeed
 from trimtab_worker.services.ingest import check_gap
 
 # Unread entries or a silent drain make data stale after three recompute periods, and never within half a minute:

@@ -1,0 +1,83 @@
+"""What an order may change, and what follows from it: pure, so that `control` only reads, asks here and writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from trimtab.errors import ConfigurationError, InvalidInput
+from trimtab.layout import largest_remainder
+from trimtab.ports import Published
+from trimtab.schema.base import PARTS
+from trimtab.schema.experiment import Experiment, Status
+
+CHANGEABLE = frozenset({"description", "constraints", "recompute_seconds", "planned_units", "strategy", "variants"})
+"""What `update` may change once an experiment runs: everything else would change what its statistics mean."""
+
+
+def check_variant(experiment: Experiment, variant: str | None) -> None:
+    """Make sure that `variant`, if one is named, may be served.
+
+    Raises:
+        InvalidInput: it is unknown, or retired.
+    """
+    if variant is not None and variant not in experiment.active_ids:
+        names = ", ".join(experiment.active_ids)
+        raise InvalidInput(f"{variant!r} is no variant of {experiment.id!r}; they are {names}.", variant=variant)
+
+
+def without(parts: Mapping[str, int], halted: tuple[str, ...], control: str) -> dict[str, int]:
+    """The parts with those of `halted` shared among the others in proportion; to control where nobody else has any."""
+    left = {name: 0 if name in halted else n for name, n in parts.items()}
+    total = sum(left.values())
+    if not total:
+        return {name: PARTS if name == control else 0 for name in parts}
+    return largest_remainder({name: n / total for name, n in left.items()})
+
+
+def changed(current: Published, changes: Mapping[str, Any]) -> Experiment:
+    """The definition with `changes` made to it.
+
+    Raises:
+        ConfigurationError: a field that may not change, or a definition that contradicts itself.
+    """
+    experiment = current.experiment
+    refused = sorted(set(changes) & {"id", "salt"} if current.status is Status.DRAFT else set(changes) - CHANGEABLE)
+    if refused:
+        raise ConfigurationError(
+            f"Experiment {experiment.id!r} is {current.status}: {', '.join(refused)} cannot change; "
+            f"what can is {', '.join(sorted(CHANGEABLE))}.",
+            field=refused[0],
+        )
+    before = experiment.model_dump(mode="json")
+    limits = changes.get("constraints")
+    if isinstance(limits, Mapping) and "preset" not in limits:
+        changes = {**changes, "constraints": {**before["constraints"], **limits}}
+    after = Experiment.parse({**before, **changes})
+    if current.status is not Status.DRAFT:
+        _keeps_variants(experiment, after)
+    return after
+
+
+def _keeps_variants(before: Experiment, after: Experiment) -> None:
+    """Make sure that a live experiment's variants were only added or retired.
+
+    Raises:
+        ConfigurationError: one was removed, moved or brought back.
+    """
+    if after.variant_ids[: len(before.variants)] != before.variant_ids:
+        raise ConfigurationError(
+            f"variants: {', '.join(before.variant_ids)} must stay, first and in this order; "
+            "add new ones behind them, and retire those that should have no traffic.",
+            field="variants",
+        )
+    for old, new in zip(before.variants, after.variants, strict=False):
+        if old.retired and not new.retired:
+            raise ConfigurationError(
+                f"variants: {old.id!r} is retired for good; add it under another id.", field="variants", value=old.id
+            )
+
+
+def in_words(parts: Mapping[str, int]) -> str:
+    """Parts as percentages, such as `control 50.0%, b 50.0%`."""
+    return ", ".join(f"{name} {n / PARTS:.1%}" for name, n in parts.items())
