@@ -69,12 +69,7 @@ class Count:
     cap: ClassVar[float | None] = None
 
     def __post_init__(self) -> None:
-        if not self.dispersion >= 1:
-            raise InvalidInput(
-                f"dispersion is {self.dispersion}: counts vary at least as much as Poisson's, so give 1 or more.",
-                field="dispersion",
-                value=self.dispersion,
-            )
+        _check("dispersion", self.dispersion, self.dispersion >= 1, "of at least 1, which is Poisson's")
 
     def mean(self, rate: Floats) -> Floats:
         return rate
@@ -94,6 +89,9 @@ class Continuous:
     kind: ClassVar[MetricKind] = MetricKind.CONTINUOUS
     scale: ClassVar[int] = 1000
     cap: ClassVar[float | None] = None
+
+    def __post_init__(self) -> None:
+        _check("sd", self.sd, self.sd >= 0, "of at least 0")
 
     def mean(self, rate: Floats) -> Floats:
         return rate
@@ -116,6 +114,10 @@ class Revenue:
     kind: ClassVar[MetricKind] = MetricKind.REVENUE
     scale: ClassVar[int] = 100
 
+    def __post_init__(self) -> None:
+        for name in ("value", "log_sd", "cap"):
+            _check(name, getattr(self, name), getattr(self, name) > 0, "above 0")
+
     def mean(self, rate: Floats) -> Floats:
         """The rate times the mean of an order as it counts: clipped."""
         z = (np.log(self.cap) - self._log_mean) / self.log_sd
@@ -129,6 +131,11 @@ class Revenue:
     @property
     def _log_mean(self) -> float:
         return float(np.log(self.value) - self.log_sd**2 / 2)
+
+
+def _check(field: str, value: float, fits: bool, wanted: str) -> None:
+    if not (fits and np.isfinite(value)):
+        raise InvalidInput(f"{field} is {value:g}: give a finite number {wanted}.", field=field, value=value)
 
 
 def _per_unit(n: Ints, rate: Floats) -> Floats:
