@@ -74,11 +74,13 @@ class Claim:
         return self.enough and self.pvalue <= self.alpha
 
     def favours_treatment(self, direction: str) -> bool:
-        """Whether it is, and all that is still possible lies on the better side of 0."""
-        if not self.significant or self.effect_changes:
+        """Whether it is, with an effect whose better side is `direction`, "increase" or "decrease"."""
+        if not self.significant or self.effect_changes or self.effect_size is None:
             return False
-        bound = self.effect_size_ci_lower if direction == "increase" else self.effect_size_ci_upper
-        return bound is not None and (bound >= 0 if direction == "increase" else bound <= 0)
+        # A rejection from the other side, at an earlier look, would have left no interval on this one.
+        if direction == "increase":
+            return self.effect_size > 0 and (self.effect_size_ci_upper is None or self.effect_size_ci_upper > 0)
+        return self.effect_size < 0 and (self.effect_size_ci_lower is None or self.effect_size_ci_lower < 0)
 
 
 def plan_test(
@@ -143,12 +145,15 @@ def look(
 def advance(before: Claim, now: Looks, plan: SequentialPlan, *, bounded_below: bool = True) -> Claim:
     """The claim after the look `now`, whose evidence suffices; `bounded_below`: no value is negative."""
     log_e = float(log_evalue(now.score, now.variance, plan.rho))
-    reach = float(radius(now.variance, plan.rho, plan.alpha))
+    # V is the variance under no effect, which is what the test asks about. Where there is one, the variant with less
+    # traffic may be far noisier than that: with V alone, an interval at weight .05 covers 2 % → 6 % in .78 of runs.
+    steady = replace(now, variance=np.maximum(now.variance, now.own_variance))
+    reach = float(radius(steady.variance, plan.rho, plan.alpha))
     centre, half = float(now.score / now.weight), reach / float(now.weight)
     lower, upper, empty = _narrowed(
         before.effect_size_ci_lower, before.effect_size_ci_upper, centre - half, centre + half, before.effect_changes
     )
-    low, high = relative_bounds(now, lambda variance: radius(variance, plan.rho, plan.alpha))
+    low, high = relative_bounds(steady, lambda variance: radius(variance, plan.rho, plan.alpha))
     rel_low = float(np.maximum(low, -1.0)) if bounded_below else float(low)
     rel = relative_lift(now)
     known = bool(now.base > 0)
