@@ -66,9 +66,13 @@ def simulate(
 
     if plot is not None:
         require("matplotlib", extra="plot")  # before minutes of work, not after
+    if batch > units:
+        raise typer.BadParameter(
+            f"a batch of {batch:,} units is more than the {units:,} of the whole run", param_hint="--batch"
+        )
     details = options.pairs(detail or [], "--set", "NAME=VALUE")
     found = make_world(
-        world, _rates(rates, variants), steps=max(1, units // batch), batch=batch, **_numbers(details, "--set")
+        world, _rates(rates, variants), steps=units // batch, batch=batch, **_numbers(details, "--set")
     )
     found = replace(found, step_seconds=batch_seconds)
     overrides = {
