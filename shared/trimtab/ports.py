@@ -126,6 +126,8 @@ class Published:
     changed_at: int | None = None  # when a decision last changed weights
     halted: tuple[str, ...] = ()
     paused: str = ""  # why a person holds the weights
+    claims: str = ""  # what sequential tests carry from look to look, JSON
+    excused: tuple[str, ...] = ()  # variants that a person let run on although they were halted
 
     @property
     def parts(self) -> dict[str, int]:
@@ -145,6 +147,8 @@ class Publication:
     changed_at: int | None = None
     halted: tuple[str, ...] = ()
     paused: str = ""
+    claims: str = ""
+    excused: tuple[str, ...] = ()
     replaces: tuple[int, int] | None = field(default=None)  # (number, repeats) of the entry that `entry` continues
 
 

@@ -35,6 +35,8 @@ class Change:
     changed_at: int | None
     halted: tuple[str, ...] = ()
     paused: str = ""
+    claims: str | None = None  # None: as they were
+    excused: tuple[str, ...] | None = None
 
 
 def succeed(current: Published, change: Change, entry: LedgerEntry, *, repeats: int = 0) -> Publication:
@@ -70,6 +72,8 @@ def succeed(current: Published, change: Change, entry: LedgerEntry, *, repeats: 
         changed_at=change.changed_at,
         halted=change.halted,
         paused=change.paused,
+        claims=current.claims if change.claims is None else change.claims,
+        excused=current.excused if change.excused is None else change.excused,
         replaces=(current.decision_id, current.repeats) if repeats else None,
     )
 

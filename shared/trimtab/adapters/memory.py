@@ -236,6 +236,8 @@ class MemoryPublications(PublicationStore):
             changed_at=publication.changed_at,
             halted=publication.halted,
             paused=publication.paused,
+            claims=publication.claims,
+            excused=publication.excused,
         )
         if entry:
             ledger = self._ledgers.setdefault(name, [])

@@ -136,9 +136,13 @@ class Control:
                 self._announce_status(experiment_id, Status.RUNNING)
             elif not (current.status is Status.RUNNING and current.halted):
                 transition(experiment_id, current.status, Status.RUNNING)
+            # What halted them is still in the statistics; who resumes them takes that upon himself.
+            excused = tuple(sorted({*current.excused, *current.halted}))
             back = f"; {', '.join(current.halted)} may have traffic again" if current.halted else ""
             sentence = f"Resumed{back}" + (f": {reason}" if reason else ".")
-            return self._act("resume", current, by, sentence, status=Status.RUNNING, paused="", halted=())
+            return self._act(
+                "resume", current, by, sentence, status=Status.RUNNING, paused="", halted=(), excused=excused
+            )
 
         return self._attempt(experiment_id, attempt)
 
@@ -267,6 +271,7 @@ class Control:
         parts: Mapping[str, int] | None = None,
         halted: tuple[str, ...] | None = None,
         paused: str | None = None,
+        excused: tuple[str, ...] | None = None,
     ) -> int:
         """Publish an order; new parts are announced as a new epoch first."""
         experiment = experiment or current.experiment
@@ -287,6 +292,7 @@ class Control:
             changed_at=current.changed_at,
             halted=current.halted if halted is None else halted,
             paused=current.paused if paused is None else paused,
+            excused=excused,
         )
         entry = Act(
             decision_id=current.decision_id + 1,

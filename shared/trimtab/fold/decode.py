@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from trimtab.fold.commit import Entry
-from trimtab.schema.control import ControlEntry, control_entries
+from trimtab.schema.control import Compaction, ControlEntry, control_entries
 from trimtab.schema.dead_letter import MAX_RAW_BYTES, DeadLetter, DeadLetterCode
 from trimtab.schema.event import (
     BATCH_FIELD,
@@ -57,8 +57,18 @@ Decoded = Control | Row | Batch | Refused
 
 
 def decode(entries: Iterable[Entry]) -> list[Decoded]:
-    """Every entry of the log as what it says, or as the reason why it cannot be read."""
-    return [_decode(entry) for entry in entries]
+    """Entries of the log as what they say, or as the reason why they cannot be read.
+
+    A compaction begins a fold of its own, so what comes after the first entry and from one on is left for the next
+    read: it merges what is counted, and events read together with it would not be counted yet.
+    """
+    decoded: list[Decoded] = []
+    for entry in entries:
+        item = _decode(entry)
+        if decoded and isinstance(item, Control) and isinstance(item.order, Compaction):
+            break
+        decoded.append(item)
+    return decoded
 
 
 def _decode(entry: Entry) -> Decoded:

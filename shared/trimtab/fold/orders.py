@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from trimtab.fold.decode import Control, letter
 from trimtab.fold.findings import Findings
 from trimtab.fold.state import OPEN, Cell, EpochRecord, ExperimentState
@@ -56,7 +58,7 @@ def _change(found: Findings, owner: ExperimentState, order: EpochStart | StatusC
 
 
 def _compact(owner: ExperimentState, into: dict[int, int]) -> None:
-    """Merge epochs: their cells, their trials, and the way of whatever still arrives for them."""
+    """Merge epochs: their cells, their trials, what they served, and the way of whatever still arrives for them."""
     moves = {old: new for old, new in into.items() if old in owner.epochs and new in owner.epochs and new not in into}
     owner.merged = {old: moves.get(new, new) for old, new in owner.merged.items()} | moves
     for (epoch, variant, metric), cell in list(owner.cells.items()):
@@ -64,9 +66,29 @@ def _compact(owner: ExperimentState, into: dict[int, int]) -> None:
             del owner.cells[epoch, variant, metric]
             target = (moves[epoch], variant, metric)
             owner.cells[target] = owner.cells.get(target, Cell()) + cell
-    for (epoch, variant), n in list(owner.trials.items()):
-        if epoch in moves:
-            del owner.trials[epoch, variant]
-            owner.trials[moves[epoch], variant] = owner.trials.get((moves[epoch], variant), 0) + n
+    _merge_parts(owner, moves)
+    for counts in (owner.trials, owner.stamped):
+        for (epoch, variant), n in list(counts.items()):
+            if epoch in moves:
+                del counts[epoch, variant]
+                counts[moves[epoch], variant] = counts.get((moves[epoch], variant), 0) + n
     for old in moves:
         del owner.epochs[old]
+
+
+def _merge_parts(owner: ExperimentState, moves: dict[int, int]) -> None:
+    """What a merged epoch served: the average of its members by units, so that what was expected stays expected."""
+    units: Counter[int] = Counter()
+    for (epoch, _), n in owner.stamped.items():
+        units[epoch] += n
+    for new in sorted(set(moves.values())):
+        members = [new, *(old for old, target in moves.items() if target == new)]
+        weights = [units[member] for member in members] if any(units[m] for m in members) else [1] * len(members)
+        served = [owner.epochs[member].parts for member in members]
+        total = sum(weights)
+        names = sorted({variant for parts in served for variant in parts})
+        mixed = {v: sum(w * parts.get(v, 0) for w, parts in zip(weights, served, strict=True)) for v in names}
+        parts = {variant: mass // total for variant, mass in mixed.items()}
+        largest = max(names, key=lambda variant: (mixed[variant], variant))
+        parts[largest] += sum(served[0].values()) - sum(parts.values())  # what rounding down left over
+        owner.epochs[new] = EpochRecord(owner.epochs[new].started_at, parts)

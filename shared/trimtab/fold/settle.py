@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -33,6 +33,7 @@ from trimtab.fold.state import (
     cell_field,
     cell_value,
     counter_field,
+    stamped_field,
     trial_field,
 )
 from trimtab.fold.survey import HORIZON
@@ -168,11 +169,26 @@ def _count(
 
 
 def _add_trials(owner: ExperimentState, table: Accepted, rows: Mask | None, changed: dict[str, str]) -> None:
-    counts = np.bincount(_rows_of(table.cell, rows), minlength=len(table.cells)).tolist()
-    for key, n in zip(_settled(owner, table), counts, strict=True):
+    _add_counts(owner.trials, table, rows, trial_field, changed)
+    if table.imported or table.unstamped is True:
+        return  # their split is not one that our weights made
+    if table.unstamped is not False:
+        rows = ~table.unstamped if rows is None else rows & ~table.unstamped
+    _add_counts(owner.stamped, table, rows, stamped_field, changed)
+
+
+def _add_counts(
+    counts: dict[TrialKey, int],
+    table: Accepted,
+    rows: Mask | None,
+    name: Callable[[int, str], str],
+    changed: dict[str, str],
+) -> None:
+    added = np.bincount(_rows_of(table.cell, rows), minlength=len(table.cells)).tolist()
+    for key, n in zip(table.cells, added, strict=True):
         if n:
-            owner.trials[key] = owner.trials.get(key, 0) + n
-            changed[trial_field(*key)] = str(owner.trials[key])
+            counts[key] = counts.get(key, 0) + n
+            changed[name(*key)] = str(counts[key])
 
 
 def _add_values(owner: ExperimentState, table: Accepted, rows: Mask | None, changed: dict[str, str]) -> None:
@@ -185,16 +201,11 @@ def _add_values(owner: ExperimentState, table: Accepted, rows: Mask | None, chan
         if not len(column):
             continue
         sums_of_cells = exact_cells(cell, column, len(table.cells))
-        for (epoch, variant), sums in zip(_settled(owner, table), sums_of_cells, strict=True):
+        for (epoch, variant), sums in zip(table.cells, sums_of_cells, strict=True):
             if sums.n:
                 key = (epoch, variant, metric)
                 owner.cells[key] = owner.cells.get(key, Cell()) + sums
                 changed[cell_field(*key)] = cell_value(owner.cells[key])
-
-
-def _settled(owner: ExperimentState, table: Accepted) -> list[TrialKey]:
-    """The cells that take the table's events: a compaction further on in the same read may have merged their epochs."""
-    return [(owner.settled_epoch(epoch) or epoch, variant) for epoch, variant in table.cells]
 
 
 def _rows_of(column: Integers, rows: Mask | None) -> Integers:

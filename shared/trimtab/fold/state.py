@@ -52,6 +52,7 @@ class ExperimentState:
     entered: dict[str, int] = field(default_factory=dict)  # variant → the epoch in force when it was added
     cells: dict[CellKey, Cell] = field(default_factory=dict)
     trials: dict[TrialKey, int] = field(default_factory=dict)
+    stamped: dict[TrialKey, int] = field(default_factory=dict)  # those of live events that named their epoch
     counters: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -76,6 +77,7 @@ class ExperimentState:
             entered=dict(self.entered),
             cells=dict(self.cells),
             trials=dict(self.trials),
+            stamped=dict(self.stamped),
             counters=Counter(self.counters),
         )
 
@@ -85,6 +87,7 @@ class ExperimentState:
             **self.head_fields(),
             **{cell_field(*key): cell_value(cell) for key, cell in self.cells.items()},
             **{trial_field(*key): str(n) for key, n in self.trials.items()},
+            **{stamped_field(*key): str(n) for key, n in self.stamped.items()},
             **{counter_field(name): str(n) for name, n in self.counters.items() if n},
         }
 
@@ -131,6 +134,8 @@ class ExperimentState:
                 self.cells[int(epoch), variant, metric] = Cell(int(n), int(total), int(total_sq))
             case ["trials", epoch, variant]:
                 self.trials[int(epoch), variant] = int(value)
+            case ["stamped", epoch, variant]:
+                self.stamped[int(epoch), variant] = int(value)
             case ["count", *rest]:
                 self.counters[":".join(rest)] = int(value)
 
@@ -149,6 +154,10 @@ def cell_value(cell: Cell) -> str:
 
 def trial_field(epoch: int, variant: str) -> str:
     return f"trials:{epoch}:{variant}"
+
+
+def stamped_field(epoch: int, variant: str) -> str:
+    return f"stamped:{epoch}:{variant}"
 
 
 def counter_field(name: str) -> str:

@@ -138,7 +138,7 @@ class Ingest:
             return
         self._remember(commit)
         before, after = state.counters, found.state.counters
-        report.entries += len(entries)
+        report.entries += len(decoded)
         report.commits += 1
         for name in ("folded", "duplicates", "dead"):
             setattr(report, name, getattr(report, name) + after[name] - before[name])

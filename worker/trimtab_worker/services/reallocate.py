@@ -7,13 +7,15 @@ from dataclasses import dataclass
 
 import structlog
 
-from trimtab.engine import Cells, Result, decide, estimate_inputs
+from trimtab.engine import Result, decide, estimate_inputs
 from trimtab.errors import Conflict, IllegalTransition, LogGap, NotFound
 from trimtab.fold import ExperimentState, PartitionState
+from trimtab.inference import Harm
 from trimtab.ports import PartitionStore, PublicationStore, Published
 from trimtab.schema.decision import Decision, HoldCode, Inputs, Outcome, Reason
 from trimtab.schema.experiment import Status
 from trimtab.succession import FINAL, Change, announce_epoch, fresh_milliseconds, succeed
+from trimtab_worker.services.evidence import distrust, find_harm, gather_cells, look_again, parse_tests, tests_json
 from trimtab_worker.services.ingest import check_gap
 
 # Unread entries or a silent drain make data stale after three recompute periods, and never within half a minute:
@@ -57,10 +59,13 @@ class Reallocate:
         store = self.partition(experiment_id)
         now, partition = store.now(), store.load()
         state = store.load_experiments([experiment_id])[experiment_id]
-        inputs = gather(current, state, tuple(_facts(store, partition, current, now)), now)
-        decision = _decision(current, decide(inputs), inputs, data_until=partition.clock)
+        facts = (*_facts(store, partition, current, now), *distrust(current.experiment, state))
+        harms = tuple(harm for harm in find_harm(current.experiment, state) if harm.treatment not in current.excused)
+        inputs = gather(current, state, facts, harms, now)
+        decision = _decision(current, decide(inputs), inputs, harms, data_until=partition.clock)
         if not dry_run:
-            decision = self._publish(store, current, decision)
+            tests = look_again(current.experiment, state, parse_tests(current.claims))
+            decision = self._publish(store, current, decision, tests_json(tests))
         return decision
 
     def due(self, now: int) -> list[str]:
@@ -87,7 +92,7 @@ class Reallocate:
         period = current.experiment.recompute_seconds
         return self.publications.claim_tick(current.experiment.id, int(now / (period * 1000)), 2 * period)
 
-    def _publish(self, store: PartitionStore, current: Published, decision: Decision) -> Decision:
+    def _publish(self, store: PartitionStore, current: Published, decision: Decision, claims: str) -> Decision:
         """Publish the decision; one that changes weights is announced in the log first."""
         moves = decision.outcome is not Outcome.HOLD
         name = current.experiment.id
@@ -102,8 +107,9 @@ class Reallocate:
             now=decision.decided_at,
             data_until=decision.data_until,
             changed_at=decision.decided_at if moves else current.changed_at,
-            halted=current.halted,
+            halted=decision.inputs.halted,
             paused=current.paused,
+            claims=claims,
         )
         self.publications.publish(succeed(current, change, decision, repeats=repeats))
         log.info(
@@ -130,18 +136,19 @@ class Reallocate:
         return decision.model_copy(update=run), current.repeats + 1
 
 
-def gather(current: Published, state: ExperimentState | None, facts: tuple[Reason, ...], now: int) -> Inputs:
+def gather(
+    current: Published, state: ExperimentState | None, facts: tuple[Reason, ...], harms: tuple[Harm, ...], now: int
+) -> Inputs:
     """The sufficient inputs of a decision: the estimator run over the primary metric's cells, epoch by epoch."""
     experiment = current.experiment
-    metric = experiment.primary_metric
-    sums = {(e, v): tuple(cell) for (e, v, m), cell in state.cells.items() if m == metric.name} if state else {}
+    halted = dict.fromkeys([*current.halted, *(harm.treatment for harm in harms)])
     return estimate_inputs(
-        Cells.gather(experiment.active_ids, sums, scale=metric.scale),
+        gather_cells(experiment, state, experiment.primary_metric),
         experiment,
         previous={variant: current.parts.get(variant, 0) for variant in experiment.active_ids},
         now=now,
         changed_at=current.changed_at,
-        halted=[variant for variant in current.halted if variant in experiment.active_ids],
+        halted=[variant for variant in halted if variant in experiment.active_ids],
         entered_later=[variant for variant in (state.entered if state else ()) if variant in experiment.active_ids],
         facts=facts,
     )
@@ -179,8 +186,11 @@ def _staleness(store: PartitionStore, partition: PartitionState, now: int, limit
         )
 
 
-def _decision(current: Published, result: Result, inputs: Inputs, *, data_until: int) -> Decision:
+def _decision(
+    current: Published, result: Result, inputs: Inputs, harms: tuple[Harm, ...], *, data_until: int
+) -> Decision:
     allocation = current.allocation
+    harm = " ".join(found.sentence for found in harms if found.treatment not in current.halted)
     assert allocation is not None, "only published experiments are decided on"
     return Decision(
         decision_id=current.decision_id + 1,
@@ -196,7 +206,7 @@ def _decision(current: Published, result: Result, inputs: Inputs, *, data_until:
         verdicts=result.verdicts,
         parts={variant: result.parts.get(variant, 0) for variant in current.experiment.variant_ids},
         reasons=result.reasons,
-        sentence=result.sentence,
+        sentence=f"{result.sentence} {harm}".strip(),
         would_move=result.would_move,
     )
 

@@ -58,6 +58,8 @@ class RedisPublications(PublicationStore):
             changed_at=int(text["changed_at"]) if text["changed_at"] else None,
             halted=tuple(json.loads(text["halted"])),
             paused=text["paused"],
+            claims=text["claims"],
+            excused=tuple(json.loads(text["excused"])),
         )
 
     def publish(self, publication: Publication) -> None:
@@ -110,5 +112,7 @@ def _fields(publication: Publication) -> list[Any]:
         "changed_at": "" if publication.changed_at is None else str(publication.changed_at),
         "halted": json.dumps(publication.halted),
         "paused": publication.paused,
+        "claims": publication.claims,
+        "excused": json.dumps(publication.excused),
     }
     return [text for pair in fields.items() for text in pair]

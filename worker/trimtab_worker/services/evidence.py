@@ -1,0 +1,129 @@
+"""What statistics say beside the weights: sequential claims, harm, and whether the split can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pydantic import TypeAdapter
+
+from trimtab.engine import Cells
+from trimtab.fold import ExperimentState
+from trimtab.inference import (
+    HARM_ALPHA,
+    Claim,
+    Harm,
+    SequentialPlan,
+    find_leaks,
+    harm_test,
+    look,
+    plan_test,
+    sample_ratio,
+)
+from trimtab.schema.decision import HoldCode, Reason
+from trimtab.schema.experiment import Experiment, Metric
+
+
+@dataclass(frozen=True)
+class Test:
+    """One sequential test: its plan, frozen once the data first suffice, and the claim after the last look."""
+
+    plan: SequentialPlan | None = None
+    claim: Claim | None = None
+
+
+Tests = dict[str, dict[str, Test]]
+"""metric → treatment → test."""
+
+_json: TypeAdapter[Tests] = TypeAdapter(Tests)
+
+
+def parse_tests(text: str) -> Tests:
+    """The tests that were recorded with the last decision."""
+    return _json.validate_json(text) if text else {}
+
+
+def tests_json(tests: Tests) -> str:
+    return _json.dump_json(tests).decode()
+
+
+def gather_cells(experiment: Experiment, state: ExperimentState | None, metric: Metric) -> Cells:
+    """Exact sums of one metric over the variants in service, epoch by epoch."""
+    sums = {(e, v): tuple(cell) for (e, v, m), cell in state.cells.items() if m == metric.name} if state else {}
+    return Cells.gather(experiment.active_ids, sums, scale=metric.scale)
+
+
+def treatments(experiment: Experiment) -> list[str]:
+    return [variant for variant in experiment.active_ids if variant != experiment.control]
+
+
+def look_again(experiment: Experiment, state: ExperimentState | None, before: Tests) -> Tests:
+    """Every metric of every treatment after one more look; empty where events, not units, are counted."""
+    if experiment.unit != "unit" or state is None:
+        return {}
+    return {
+        metric.name: {
+            treatment: _look(experiment, metric, cells, treatment, before.get(metric.name, {}).get(treatment, Test()))
+            for treatment in treatments(experiment)
+        }
+        for metric in experiment.metrics
+        for cells in [gather_cells(experiment, state, metric)]
+    }
+
+
+def _look(experiment: Experiment, metric: Metric, cells: Cells, treatment: str, before: Test) -> Test:
+    control = experiment.control
+    plan = before.plan or plan_test(
+        cells,
+        metric,
+        control,
+        treatment,
+        n_comparisons=max(1, len(treatments(experiment))),
+        planned_units=_planned(experiment),
+    )
+    return Test(plan, look(cells, metric, control, treatment, plan=plan, before=before.claim))
+
+
+def find_harm(experiment: Experiment, state: ExperimentState | None) -> Iterator[Harm]:
+    """Treatments that are worse than control by more than a guardrail metric's limit, beyond doubt."""
+    guardrails = [metric for metric in experiment.metrics if metric.harm_limit is not None]
+    comparisons = len(guardrails) * len(treatments(experiment))
+    if experiment.unit != "unit" or state is None or not comparisons:
+        return
+    for metric in guardrails:
+        cells = gather_cells(experiment, state, metric)
+        for treatment in treatments(experiment):
+            plan = plan_test(
+                cells,
+                metric,
+                experiment.control,
+                treatment,
+                alpha=HARM_ALPHA,
+                n_comparisons=comparisons,
+                planned_units=_planned(experiment),
+            )
+            harm = harm_test(cells, metric, experiment.control, treatment, plan=plan)
+            if harm.stop:
+                yield harm
+
+
+def _planned(experiment: Experiment) -> int | None:
+    """Planned units of one pair."""
+    if experiment.planned_units is None:
+        return None
+    return max(1, 2 * experiment.planned_units // len(experiment.active_ids))
+
+
+def distrust(experiment: Experiment, state: ExperimentState | None) -> Iterator[Reason]:
+    """Holds because units are not split as the weights say."""
+    if experiment.unit != "unit" or state is None:
+        return
+    served = {epoch: record.parts for epoch, record in state.epochs.items()}
+    units = {key: n for key, n in state.stamped.items() if key[0] in served}  # others have no weight to be held against
+    ratio = sample_ratio(units, served)
+    if ratio.alarm:
+        numbers = {"evalue": ratio.evalue, **{f"observed_{v}": float(n) for v, n in ratio.observed.items()}}
+        yield Reason(code=HoldCode.SAMPLE_RATIO, sentence=ratio.sentence, numbers=numbers)
+    for leak in find_leaks(units, served):
+        numbers = {"units": float(leak.n_units), "limit": leak.limit}
+        yield Reason(code=HoldCode.LEAK, sentence=leak.sentence, numbers=numbers)
