@@ -13,6 +13,8 @@ from trimtab.inference import (
     HARM_ALPHA,
     Claim,
     Harm,
+    Leak,
+    SampleRatio,
     SequentialPlan,
     find_leaks,
     harm_test,
@@ -114,16 +116,27 @@ def _planned(experiment: Experiment) -> int | None:
     return max(1, 2 * experiment.planned_units // len(experiment.active_ids))
 
 
+def check_split(experiment: Experiment, state: ExperimentState) -> tuple[SampleRatio, tuple[Leak, ...]] | None:
+    """Whether units split as the weights say; None where events, not units, are counted.
+
+    Only live events that named their epoch are asked: no weights of ours made the split of the others.
+    """
+    if experiment.unit != "unit":
+        return None
+    served = {epoch: record.parts for epoch, record in state.epochs.items()}
+    units = {key: n for key, n in state.stamped.items() if key[0] in served}
+    return sample_ratio(units, served), find_leaks(units, served)
+
+
 def distrust(experiment: Experiment, state: ExperimentState | None) -> Iterator[Reason]:
     """Holds because units are not split as the weights say."""
-    if experiment.unit != "unit" or state is None:
+    found = check_split(experiment, state) if state else None
+    if found is None:
         return
-    served = {epoch: record.parts for epoch, record in state.epochs.items()}
-    units = {key: n for key, n in state.stamped.items() if key[0] in served}  # others have no weight to be held against
-    ratio = sample_ratio(units, served)
+    ratio, leaks = found
     if ratio.alarm:
         numbers = {"evalue": ratio.evalue, **{f"observed_{v}": float(n) for v, n in ratio.observed.items()}}
         yield Reason(code=HoldCode.SAMPLE_RATIO, sentence=ratio.sentence, numbers=numbers)
-    for leak in find_leaks(units, served):
+    for leak in leaks:
         numbers = {"units": float(leak.n_units), "limit": leak.limit}
         yield Reason(code=HoldCode.LEAK, sentence=leak.sentence, numbers=numbers)
