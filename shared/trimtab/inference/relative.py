@@ -11,8 +11,8 @@ from trimtab.inference.looks import Looks
 
 Floats = npt.NDArray[np.float64]
 
-_FARTHEST = 1e6  # a lift beyond a million-fold is no bound
-_HALVINGS = 70  # from a million down to a double's last digits
+_STEPS = 2.0 ** np.arange(-24, 17)  # of 1 + |r̂|; beyond 65,000 times that a lift is no bound
+_HALVINGS = 44  # within one step of the grid, down to a double's last digits
 
 
 def relative_lift(now: Looks) -> Floats:
@@ -28,17 +28,27 @@ def relative_bounds(now: Looks, radius: Callable[[Floats], Floats]) -> tuple[Flo
     the bounds and the test agree. −inf or inf where no r is far enough off: the control's mean may be 0.
     """
     centre = np.nan_to_num(relative_lift(now))
-    near, far = np.stack([centre, centre]), np.stack([np.full_like(centre, -_FARTHEST), np.full_like(centre, _FARTHEST)])
 
     def inside(r: Floats) -> npt.NDArray[np.bool_]:
         variance = now.variance + np.maximum(0, (1 + r) ** 2 - 1) * now.base_variance
         within: npt.NDArray[np.bool_] = np.abs(now.score - r * now.base) <= radius(variance)
         return within
 
-    endless, sides = inside(far), np.sign(far)
+    below, above = (_first_outside(inside, centre, side * (1 + np.abs(centre))) for side in (-1, 1))
+    return below, above
+
+
+def _first_outside(inside: Callable[[Floats], npt.NDArray[np.bool_]], centre: Floats, unit: Floats) -> Floats:
+    """(…) where `inside` first ends on the way from `centre` in the direction of `unit`; ±inf where it does not.
+
+    First, since at absurd r control's part of V grows faster than S(r)² and everything is inside again.
+    """
+    grid = np.stack([inside(centre + unit * step) for step in _STEPS])
+    place, endless = np.argmin(grid, axis=0), grid.all(axis=0)
+    near, far = centre + unit * np.where(place > 0, _STEPS[place - 1], 0.0), centre + unit * _STEPS[place]
     for _ in range(_HALVINGS):
         middle = (near + far) / 2
         within = inside(middle)
         near, far = np.where(within, middle, near), np.where(within, far, middle)
-    below, above = np.where(endless, sides * np.inf, near)
-    return below, above
+    ends: Floats = np.where(endless, np.sign(unit) * np.inf, near)
+    return ends
