@@ -88,19 +88,25 @@ def aipw_effect(
     used = (p_0 > 0) & (p_1 > 0) & (traffic > 1)
     if not used.any():
         return Effect(0.0)
+    psi, spread = _psi(pair, cells, np.where(used, p_0, 1.0), np.where(used, p_1, 1.0))
     weight = np.where(used, traffic, 0.0) / traffic[used].sum()
-    level_e = cells.sums.sum(axis=1) / np.maximum(traffic, 1)
-    correction = traffic / np.maximum(traffic - 1, 1)
-    over_0, over_1 = (np.where(used, 1 / np.where(used, p, 1.0), 0.0) * correction for p in (p_0, p_1))
-    apart_0, apart_1 = pair.n_0 * (pair.mean_0 - level_e), pair.n_1 * (pair.mean_1 - level_e)
-    psi = (apart_1 * over_1 - apart_0 * over_0) / np.maximum(traffic, 1)
-    # Σ_i ψ_i² from sums alone: deviations from the epoch's level are those within the cell plus the cell's own.
-    squares = over_1**2 * (pair.squares_1 + pair.n_1 * (pair.mean_1 - level_e) ** 2) + over_0**2 * (
-        pair.squares_0 + pair.n_0 * (pair.mean_0 - level_e) ** 2
-    )
-    spread = np.maximum(squares - traffic * psi**2, 0) / np.maximum(traffic - 1, 1)
     variance = float((weight**2 * spread / np.maximum(traffic, 1)).sum())
     return _effect(float(traffic[used].sum() / traffic.sum()), float(weight @ psi), variance, level)
+
+
+def _psi(pair: Pair, cells: Cells, p_0: Floats, p_1: Floats) -> tuple[Floats, Floats]:
+    """(E,) ψ_e and the variance of one unit's share in it, from sums alone."""
+    traffic = cells.counts.sum(axis=1)
+    middle = cells.sums.sum(axis=1) / np.maximum(traffic, 1)
+    correction = traffic / np.maximum(traffic - 1, 1)
+    over_0, over_1 = correction / p_0, correction / p_1
+    apart_0, apart_1 = pair.mean_0 - middle, pair.mean_1 - middle
+    psi = (pair.n_1 * apart_1 * over_1 - pair.n_0 * apart_0 * over_0) / np.maximum(traffic, 1)
+    # Squares around the epoch's level are those within the cell and the cell's own.
+    squares_0 = over_0**2 * (pair.squares_0 + pair.n_0 * apart_0**2)
+    squares_1 = over_1**2 * (pair.squares_1 + pair.n_1 * apart_1**2)
+    spread = np.maximum(squares_0 + squares_1 - traffic * psi**2, 0) / np.maximum(traffic - 1, 1)
+    return psi, spread
 
 
 def _shares(served: Mapping[str, Floats], variant: str, epochs: int) -> Floats:
