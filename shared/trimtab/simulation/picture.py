@@ -8,19 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trimtab.errors import InvalidInput, require
+from trimtab.errors import InvalidInput
 from trimtab.schema.experiment import MetricKind
+from trimtab.simulation.canvas import COLOURS, GREY, PALE, new_figure, percent, save, thousands, tidy
 from trimtab.simulation.loop import History
 from trimtab.simulation.outcomes import Floats
 from trimtab.simulation.worlds import World
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure, FigureBase
+    from matplotlib.figure import FigureBase
 
-# Okabe and Ito's colours, which colour-blind people can tell apart; yellow is left out, for it vanishes on white.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-_GREY = "#767676"
 _MANY = 8  # variants beyond which a legend explains nothing: only the best is named
 _BAND = (.1, .9)
 _LOST = {MetricKind.BINARY: "conversions", MetricKind.REVENUE: "revenue"}
@@ -41,7 +39,7 @@ def draw_comparison(histories: Sequence[History], file: Path) -> None:
     columns = min(panels, 3)
     rows = -(-panels // columns)
     weights_width = 3.7 * columns + 1.7  # with the legend
-    figure = _figure(4.6 + weights_width, 3.9 * rows if rows > 1 else 4.2)
+    figure = new_figure(4.6 + weights_width, 3.9 * rows if rows > 1 else 4.2)
     left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(4.6, weights_width))[0]
     _draw_regret(left.subplots(), histories)
     grid = right.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
@@ -53,7 +51,7 @@ def draw_comparison(histories: Sequence[History], file: Path) -> None:
             axes.set_visible(False)
     _legend(right, grid.flat[0])
     figure.suptitle(_heading(histories[0]), x=.01, ha="left", fontsize=11, fontweight="bold")
-    _save(figure, file)
+    save(figure, file)
 
 
 def draw_weights(history: History, file: Path, *, run: int = 0) -> None:
@@ -65,12 +63,12 @@ def draw_weights(history: History, file: Path, *, run: int = 0) -> None:
     """
     if not 0 <= run < history.runs:
         raise InvalidInput(f"There is no run {run} among {history.runs}.", field="run", value=run)
-    figure = _figure(8.0, 4.0)
+    figure = new_figure(8.0, 4.0)
     axes = figure.subplots()
     _draw_shares(axes, history, run=run, title=f"Weights of one run in the world “{history.world.name}”")
     axes.set_ylabel("share of units")
     _legend(figure, axes)
-    _save(figure, file)
+    save(figure, file)
 
 
 def _heading(history: History) -> str:
@@ -83,16 +81,16 @@ def _draw_regret(axes: Axes, histories: Sequence[History]) -> None:
     world = histories[0].world
     units = np.arange(world.steps + 1) * world.batch
     equal = np.concatenate([[0.0], np.cumsum(world.uniform_regret)])
-    axes.plot(units, equal, color=_GREY, linestyle="--", linewidth=1.4, label="equal shares for ever")
+    axes.plot(units, equal, color=GREY, linestyle="--", linewidth=1.4, label="equal shares for ever")
     for place, history in enumerate(histories):
         lost = np.concatenate([np.zeros((history.runs, 1)), history.regret.cumsum(axis=1)], axis=1)
-        colour = _COLOURS[place % len(_COLOURS)]
+        colour = COLOURS[place % len(COLOURS)]
         _band(axes, units, lost, colour)
         axes.plot(units, lost.mean(axis=0), color=colour, linewidth=2, label=history.policy)
     what = _LOST.get(world.outcome.kind, "outcome")
     _frame(axes, units, title="Regret", ylabel=f"{what} lost against the best variant")
     axes.set_ylim(bottom=0)
-    axes.yaxis.set_major_formatter(_thousands())
+    axes.yaxis.set_major_formatter(thousands())
     axes.legend(frameon=False, fontsize=9, loc="upper left")
 
 
@@ -116,7 +114,7 @@ def _draw_shares(axes: Axes, history: History, *, title: str, run: int | None = 
         )
     _frame(axes, units, title=title)
     axes.set_ylim(0, 1)
-    axes.yaxis.set_major_formatter(_percent())
+    axes.yaxis.set_major_formatter(percent())
 
 
 def _label(world: World, k: int) -> str:
@@ -132,9 +130,9 @@ def _range(means: Floats) -> str:
 
 
 def _colour(world: World, k: int) -> str:
-    if world.size <= len(_COLOURS):
-        return _COLOURS[k]
-    return _COLOURS[0] if k == int(world.best[-1]) else "#B8B8B8"
+    if world.size <= len(COLOURS):
+        return COLOURS[k]
+    return COLOURS[0] if k == int(world.best[-1]) else PALE
 
 
 def _band(axes: Axes, units: Any, runs: Floats, colour: str, *, steps: bool = False) -> None:
@@ -144,15 +142,12 @@ def _band(axes: Axes, units: Any, runs: Floats, colour: str, *, steps: bool = Fa
 
 
 def _frame(axes: Axes, units: Any, *, title: str, ylabel: str = "") -> None:
-    axes.set_title(title, loc="left", fontsize=10)
+    tidy(axes, title)
     axes.set_xlabel("units served")
     axes.set_ylabel(ylabel)
     axes.set_xlim(0, float(units[-1]))
-    axes.xaxis.set_major_formatter(_thousands())
+    axes.xaxis.set_major_formatter(thousands())
     axes.locator_params(axis="x", nbins=5)
-    axes.grid(axis="y", color="#E4E4E4", linewidth=.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _legend(figure: FigureBase, axes: Axes) -> None:
@@ -169,30 +164,3 @@ def _legend(figure: FigureBase, axes: Axes) -> None:
         loc="outside right upper",
         alignment="left",
     )
-
-
-def _figure(width: float, height: float) -> Figure:
-    require("matplotlib", extra="plot")
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), dpi=150, layout="constrained")
-
-
-def _thousands() -> Any:
-    from matplotlib.ticker import StrMethodFormatter
-
-    return StrMethodFormatter("{x:,.0f}")
-
-
-def _percent() -> Any:
-    from matplotlib.ticker import PercentFormatter
-
-    return PercentFormatter(1.0, decimals=0)
-
-
-def _save(figure: Figure, file: Path) -> None:
-    try:
-        figure.savefig(file)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error).rstrip(".")
-        raise InvalidInput(f"{file} cannot be written: {reason}.", field="file", value=str(file)) from error

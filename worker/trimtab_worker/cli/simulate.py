@@ -53,7 +53,7 @@ def simulate(
     plot: Annotated[Path | None, typer.Option(dir_okay=False, help="Draw regret and weights into this file.")] = None,
     json: options.Json = False,
 ) -> None:
-    """Try strategies and constraints in a world whose truth is known.
+    """Try strategies and limits in a world of known truth.
 
     Regret is what is lost against always serving the best variant. Give --strategy or --preset more than once to
     compare.

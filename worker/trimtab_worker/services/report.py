@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -11,9 +14,10 @@ from pydantic import TypeAdapter
 
 from trimtab.engine import Belief, Cells, estimate
 from trimtab.errors import NotFound
-from trimtab.fold import ExperimentState
+from trimtab.fold import Cell, ExperimentState
 from trimtab.inference import (
     ABResult,
+    Advice,
     DecisionThresholds,
     Effect,
     EffectPosterior,
@@ -27,13 +31,16 @@ from trimtab.inference import (
     assess,
     recommend,
     stratified_effect,
+    typical_mean,
 )
 from trimtab.ports import PartitionStore, Published
-from trimtab.schema.base import PARTS
 from trimtab.schema.experiment import Experiment, Metric, MetricKind, Status
+from trimtab.succession import FINAL
 from trimtab_worker.services.evidence import Tests, check_split, gather_cells, look_again, parse_tests, treatments
 
 Floats = NDArray[np.float64]
+
+_ONE_EVENT = "one trial is an event here, and events of one unit resemble each other."
 
 
 @dataclass(frozen=True)
@@ -42,19 +49,25 @@ class TreatmentReport:
 
     treatment: str
     effect: Effect  # stratified over epochs
+    rel_effect_size: float | None  # as a share of control's mean; None where that is not above 0
     effect_aipw: Effect
     recommendation: Recommendation  # with the always-valid claim, where units are counted
 
 
 @dataclass(frozen=True)
 class MetricReport:
-    """One metric: its groups, and every treatment against control. P(best) is over all variants."""
+    """One metric: its groups, and every treatment against control. P(best) is over all variants.
+
+    The means of `groups` are pooled over epochs, and mislead while weights move; those of `means` are as if all
+    variants had met the same epochs: control's own, and control's with each treatment's effect added.
+    """
 
     name: str
     kind: MetricKind
     direction: str
     primary: bool
     groups: tuple[Group, ...]
+    means: dict[str, float | None]
     p_best: dict[str, float]
     treatments: tuple[TreatmentReport, ...]
 
@@ -67,6 +80,7 @@ class Report:
     status: Status
     strategy: str
     unit: str
+    control: str
     data_until: int
     epochs: int
     metrics: tuple[MetricReport, ...]
@@ -78,11 +92,23 @@ class Report:
 
     def document(self) -> dict[str, Any]:
         """The report as JSON values."""
-        return TypeAdapter(Report).dump_python(self, mode="json")  # type: ignore[no-any-return]
+        return _json().dump_python(self, mode="json")  # type: ignore[no-any-return]
+
+    @property
+    def primary(self) -> MetricReport:
+        return next(metric for metric in self.metrics if metric.primary)
+
+
+@cache
+def _json() -> TypeAdapter[Report]:
+    return TypeAdapter(Report)
 
 
 def report(store: PartitionStore, current: Published, thresholds: DecisionThresholds | None = None) -> Report:
     """The report of an experiment; reading it is no look, only a recompute records one.
+
+    Args:
+        thresholds: of the primary metric, in whose unit a margin is; other metrics keep the default ones.
 
     Raises:
         NotFound: the fold has not read the experiment's definition (yet).
@@ -91,46 +117,134 @@ def report(store: PartitionStore, current: Published, thresholds: DecisionThresh
     partition = store.load()
     state = store.load_experiments([experiment.id])[experiment.id]
     if state is None:
-        raise NotFound(f"Partition {store.partition} has no statistics of {experiment.id!r} yet: is a worker running?")
-    tests = parse_tests(current.claims) or look_again(experiment, state, {})
+        raise NotFound(_nothing_yet(store, current))
+    tests, remarks = _claims(current, state)
     ratio, leaks = check_split(experiment, state) or (None, ())
-    measured = [Measured(metric, gather_cells(experiment, state, metric)) for metric in experiment.metrics]
-    metrics = tuple(_metric(one, experiment, state, tests, thresholds) for one in measured)
-    ab = _ab_test(experiment, measured, tests, ratio)
+    doubt = _doubt(ratio, leaks)
+    measured = _measured(experiment, state)
+    metrics = tuple(
+        _metric(_Basis.of(one, experiment, state), tests, thresholds if one.metric.primary else None, doubt)
+        for one in measured
+    )
+    ab = _ab_test(experiment, measured, tests, doubt)
     return Report(
         experiment_id=experiment.id,
         status=current.status,
         strategy=experiment.strategy,
         unit=experiment.unit,
+        control=experiment.control,
         data_until=partition.clock,
         epochs=len(state.epochs),
         metrics=metrics,
         sample_ratio=ratio,
         leaks=leaks,
         ab=ab,
-        sentence=_sentence(experiment, metrics, ab, ratio),
-        notes=tuple(_notes(experiment, state)),
+        sentence=doubt or _sentence(experiment, metrics, ab),
+        notes=(*remarks, *_notes(experiment, state)),
     )
 
 
-def _metric(
-    measured: Measured,
-    experiment: Experiment,
-    state: ExperimentState,
-    tests: Tests,
-    thresholds: DecisionThresholds | None,
-) -> MetricReport:
-    metric, cells = measured.metric, measured.cells
-    found = estimate(cells, metric.kind)
-    belief = Belief.of(
-        found.theta,
-        found.information,
-        found.precision,
-        found.prior_sd,
-        higher_is_better=metric.direction == "increase",
+def _nothing_yet(store: PartitionStore, current: Published) -> str:
+    name = current.experiment.id
+    if current.status is Status.DRAFT:
+        return f"{name} is a draft and has counted nothing; run: trimtab experiment start {name}"
+    return f"Partition {store.partition} has no statistics of {name!r} yet: is a worker running?"
+
+
+def _claims(current: Published, state: ExperimentState) -> tuple[Tests, list[str]]:
+    """The claims of the last recompute, and what is to be said of them.
+
+    After the end nothing recomputes any more, and before the first nothing has: then the data as they stand are looked
+    at here. That look is not kept; as data after the end do not change, all such looks are the same one.
+    """
+    recorded = parse_tests(current.claims)
+    if current.experiment.unit != "unit" or (recorded and current.status not in FINAL):
+        return recorded, []
+    if not recorded and current.status not in FINAL:
+        note = "No recompute has recorded a look yet: always-valid claims are of the data as they stand."
+        return look_again(current.experiment, state, recorded), [note]
+    return look_again(current.experiment, state, recorded), []
+
+
+def _doubt(ratio: SampleRatio | None, leaks: tuple[Leak, ...]) -> str:
+    """Why no comparison may be trusted; nothing where they may."""
+    sentences = [ratio.sentence] if ratio is not None and ratio.alarm else []
+    found = " ".join(sentences + [leak.sentence for leak in leaks])
+    return f"Do not decide on these data. {found}" if found else ""
+
+
+def _measured(experiment: Experiment, state: ExperimentState) -> list[Measured]:
+    """Every metric with its cells; all cells are walked through once, not once a metric."""
+    apart: dict[str, dict[tuple[int, str, str], Cell]] = defaultdict(dict)
+    for key, cell in state.cells.items():
+        apart[key[2]][key] = cell
+    return [
+        Measured(metric, gather_cells(experiment, replace(state, cells=apart[metric.name]), metric))
+        for metric in experiment.metrics
+    ]
+
+
+@dataclass(frozen=True)
+class _Basis:
+    """What all treatments of one metric share."""
+
+    experiment: Experiment
+    metric: Metric
+    cells: Cells
+    belief: Belief
+    served: Mapping[str, Floats]
+
+    @classmethod
+    def of(cls, measured: Measured, experiment: Experiment, state: ExperimentState) -> _Basis:
+        metric, cells = measured.metric, measured.cells
+        found = estimate(cells, metric.kind)
+        belief = Belief.of(
+            found.theta,
+            found.information,
+            found.precision,
+            found.prior_sd,
+            higher_is_better=metric.direction == "increase",
+        )
+        return cls(experiment, metric, cells, belief, _served(cells, metric, state))
+
+    @property
+    def p_best(self) -> dict[str, float]:
+        return dict(zip(self.cells.variants, map(float, self.belief.p_best), strict=True))
+
+    @property
+    def base(self) -> float | None:
+        """Control's mean, epochs weighed by all traffic; None without units."""
+        control = self.experiment.control
+        return typical_mean(self.cells, control) if self.trials(control) else None
+
+    def trials(self, variant: str) -> int:
+        return self.cells.trials[self.cells.variants.index(variant)]
+
+    def enough(self, treatment: str) -> bool:
+        """Whether the pair has its minimum evidence; what other variants have is no matter of theirs."""
+        fewer = min(self.trials(self.experiment.control), self.trials(treatment))
+        return fewer >= max(1, self.experiment.constraints.min_trials)
+
+
+def _served(cells: Cells, metric: Metric, state: ExperimentState) -> dict[str, Floats]:
+    """The share of the units in `cells` each variant was served with, in their epochs, in their order.
+
+    Variants that are not among them took units away with them: shares are of what was left.
+    """
+    active = set(cells.variants)
+    epochs = sorted({epoch for epoch, variant, name in state.cells if name == metric.name and variant in active})
+    parts = np.array([[state.epochs[epoch].parts.get(v, 0) for v in cells.variants] for epoch in epochs], float)
+    shares = parts.reshape(len(epochs), -1)
+    shares = shares / np.maximum(shares.sum(axis=1, keepdims=True), 1)
+    return dict(zip(cells.variants, shares.T, strict=True))
+
+
+def _metric(basis: _Basis, tests: Tests, thresholds: DecisionThresholds | None, doubt: str) -> MetricReport:
+    metric, cells, base = basis.metric, basis.cells, basis.base
+    found = tuple(
+        _treatment(basis, tests, treatment, thresholds, doubt) for treatment in treatments(basis.experiment)
     )
-    p_best = dict(zip(cells.variants, map(float, belief.p_best), strict=True))
-    enough = min(cells.trials) >= experiment.constraints.min_trials
+    means = {each.treatment: _sum(base, each.effect.effect_size) for each in found}
     return MetricReport(
         name=metric.name,
         kind=metric.kind,
@@ -140,54 +254,43 @@ def _metric(
             Group(variant, n, total / n if n else None)
             for variant, n, total in zip(cells.variants, cells.trials, cells.totals, strict=True)
         ),
-        p_best=p_best,
-        treatments=tuple(
-            _treatment(cells, metric, experiment, state, tests, belief, treatment, thresholds, enough, p_best)
-            for treatment in treatments(experiment)
-        ),
+        means={basis.experiment.control: base, **means},
+        p_best=basis.p_best,
+        treatments=found,
     )
 
 
 def _treatment(
-    cells: Cells,
-    metric: Metric,
-    experiment: Experiment,
-    state: ExperimentState,
-    tests: Tests,
-    belief: Belief,
-    treatment: str,
-    thresholds: DecisionThresholds | None,
-    enough: bool,
-    p_best: dict[str, float],
+    basis: _Basis, tests: Tests, treatment: str, thresholds: DecisionThresholds | None, doubt: str
 ) -> TreatmentReport:
-    control, test = experiment.control, tests.get(metric.name, {}).get(treatment)
+    metric, cells, control, base = basis.metric, basis.cells, basis.experiment.control, basis.base
+    test = tests.get(metric.name, {}).get(treatment)
     claim = test.claim if test else None
-    posterior = EffectPosterior.of(belief, cells, metric, control, treatment)
+    posterior = EffectPosterior.of(basis.belief, cells, metric, control, treatment)
+    effect = stratified_effect(cells, metric, control, treatment)
+    found = recommend(
+        treatment,
+        assess(posterior, metric.direction, thresholds),
+        claim,
+        metric.direction,
+        thresholds=thresholds,
+        enough=basis.enough(treatment) and (claim is None or claim.enough),
+        p_best=basis.p_best[treatment],
+    )
     return TreatmentReport(
         treatment=treatment,
-        effect=stratified_effect(cells, metric, control, treatment),
-        effect_aipw=aipw_effect(cells, metric, control, treatment, _served(cells, metric, state)),
-        recommendation=recommend(
-            treatment,
-            assess(posterior, metric.direction, thresholds),
-            claim,
-            metric.direction,
-            thresholds=thresholds,
-            enough=enough and (claim is None or claim.enough),
-            p_best=p_best[treatment],
-        ),
+        effect=effect,
+        rel_effect_size=effect.effect_size / base if effect.effect_size is not None and base and base > 0 else None,
+        effect_aipw=aipw_effect(cells, metric, control, treatment, basis.served),
+        recommendation=replace(found, advice=Advice.CONTINUE, sentence=doubt) if doubt else found,
     )
 
 
-def _served(cells: Cells, metric: Metric, state: ExperimentState) -> dict[str, Floats]:
-    """The share each variant was served with, in the epochs that `cells` has, in their order."""
-    epochs = sorted({e for e, v, m in state.cells if m == metric.name and v in cells.variants})
-    return {v: np.array([state.epochs[e].parts.get(v, 0) / PARTS for e in epochs]) for v in cells.variants}
+def _sum(base: float | None, effect: float | None) -> float | None:
+    return None if base is None or effect is None else base + effect
 
 
-def _ab_test(
-    experiment: Experiment, measured: list[Measured], tests: Tests, ratio: SampleRatio | None
-) -> ABResult | None:
+def _ab_test(experiment: Experiment, measured: list[Measured], tests: Tests, doubt: str) -> ABResult | None:
     """The A/B test's own words, for experiments whose weights are fixed."""
     if experiment.strategy != "fixed" or len(experiment.active_ids) < 2:
         return None
@@ -197,22 +300,19 @@ def _ab_test(
         for treatment, test in row.items()
         if test.claim is not None
     }
-    return analyze_ab(
-        measured,
-        experiment.control,
-        min_sample=max(1, experiment.constraints.min_trials),
-        claims=claims,
-        sample_ratio=ratio,
-    )
+    least = max(1, experiment.constraints.min_trials)
+    found = analyze_ab(measured, experiment.control, min_sample=least, claims=claims)
+    if doubt:
+        return replace(found, winner=None, recommendation=doubt)
+    if found.enough and experiment.unit == "event":
+        name = experiment.primary_metric.name
+        return replace(found, recommendation=f"No significant difference in {name} can be claimed: {_ONE_EVENT}")
+    return found
 
 
-def _sentence(
-    experiment: Experiment, metrics: tuple[MetricReport, ...], ab: ABResult | None, ratio: SampleRatio | None
-) -> str:
+def _sentence(experiment: Experiment, metrics: tuple[MetricReport, ...], ab: ABResult | None) -> str:
     if ab is not None:
         return ab.recommendation
-    if ratio is not None and ratio.alarm:
-        return ratio.sentence
     primary = next(metric for metric in metrics if metric.primary)
     if not primary.treatments:
         return f"{experiment.id} has one variant in service: there is nothing to compare."
@@ -223,7 +323,10 @@ def _sentence(
 def _notes(experiment: Experiment, state: ExperimentState) -> list[str]:
     notes = []
     if experiment.unit == "event":
-        notes.append("One trial is an event here: events of one unit resemble each other, so nothing is always valid.")
+        notes.append(f"There are no always-valid claims: {_ONE_EVENT}")
+    retired = [variant for variant in experiment.variant_ids if variant not in experiment.active_ids]
+    if retired:
+        notes.append(f"Retired variants are left out: {', '.join(retired)}.")
     if state.counters["unstamped"]:
         notes.append(f"{state.counters['unstamped']:,} outcomes named no epoch; the split check leaves them out.")
     clipped = {name: n for name, n in state.counters.items() if name.startswith("clipped:") and n}
