@@ -16,6 +16,8 @@ from trimtab.ids import OPAQUE_MAX_LENGTH
 from trimtab.schema.dead_letter import DeadLetter, DeadLetterCode
 from trimtab.schema.experiment import MAX_SCALED_VALUE, Metric, MetricKind, Status
 
+FEW_CELLS = 64  # up to here, cells without events cost less than finding out which have some
+
 Column = TypeVar("Column", Integers, Mask)
 
 
@@ -67,13 +69,20 @@ class _Refusals:
     def letters(self, table: Table) -> list[DeadLetter]:
         if self.row is None:
             return []
-        in_batch = len(table.entries) == 1 and table.n > 1
-        found = []
-        for row in np.flatnonzero(self.row).tolist():
-            code, detail = self.codes[self.row[row] - 1]
-            place = row if in_batch else None
-            found.append(letter(table.entry(row), code, detail, row=place, experiment_id=table.experiment_id))
-        return found
+        if len(table.entries) == table.n:
+            return [self._letter(table, row) for row in np.flatnonzero(self.row).tolist()]
+        # One letter for all rows of a batch that were refused for the same reason: each would quote the same entry.
+        reasons, first, counts = np.unique(self.row, return_index=True, return_counts=True)
+        return [
+            self._letter(table, row, place=row, n=n)
+            for reason, row, n in zip(reasons.tolist(), first.tolist(), counts.tolist(), strict=True)
+            if reason
+        ]
+
+    def _letter(self, table: Table, row: int, *, place: int | None = None, n: int = 1) -> DeadLetter:
+        assert self.row is not None, "letters are written for refused rows only"
+        code, detail = self.codes[self.row[row] - 1]
+        return letter(table.entry(row), code, detail, row=place, n=n, experiment_id=table.experiment_id)
 
 
 def accept(
@@ -117,11 +126,11 @@ def _check_status(owner: ExperimentState, refusals: _Refusals) -> None:
 
 
 def _check_time(table: Table, refusals: _Refusals, horizon: int, tolerance: int) -> None:
-    behind = table.clock - table.occurred_at
-    refusals.mark(behind > horizon, DeadLetterCode.TOO_LATE, f"occurred_at is more than {horizon // 3_600_000} h old")
-    refusals.mark(
-        behind < -tolerance, DeadLetterCode.FUTURE, f"occurred_at is more than {tolerance // 60_000} min ahead"
-    )
+    late = table.clock - table.occurred_at > horizon
+    refusals.mark(late, DeadLetterCode.TOO_LATE, f"occurred_at is more than {horizon // 3_600_000} h old")
+    # After days of silence the log's clock is behind what the entry's own id says, and the event is of today.
+    ahead = table.occurred_at - np.maximum(table.clock, table.written_at) > tolerance
+    refusals.mark(ahead, DeadLetterCode.FUTURE, f"occurred_at is more than {tolerance // 60_000} min ahead")
 
 
 def _check_variants(table: Table, owner: ExperimentState, refusals: _Refusals) -> Integers:
@@ -272,13 +281,14 @@ def _where(values: list[Any], test: Callable[[Any], bool]) -> Mask:
 
 
 def _cells(variants: tuple[str, ...], epoch: Integers, variant: Integers) -> tuple[list[TrialKey], Integers]:
-    """The epoch × variant cells that occur, and each row's place among them."""
-    if len(epoch) == 1:
+    """Epoch × variant cells, and each row's place among them; only those that occur, where there would be many."""
+    if len(epoch) == 1 and len(variants) <= FEW_CELLS:
         only = int(epoch[0])
         return [(only, name) for name in variants], variant
     epochs, row_epoch = np.unique(epoch, return_inverse=True)
-    keys = [(int(e), name) for e in epochs for name in variants]
-    return keys, row_epoch * len(variants) + variant
+    codes, cell = np.unique(row_epoch * len(variants) + variant, return_inverse=True)
+    places = [divmod(code, len(variants)) for code in codes.tolist()]
+    return [(int(epochs[e]), variants[v]) for e, v in places], cell
 
 
 def _cut(column: Column, keep: Mask | None) -> Column:

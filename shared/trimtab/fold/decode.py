@@ -22,6 +22,7 @@ from trimtab.schema.event import (
 )
 
 _EVENT, _BATCH, _CONTROL = EVENT_FIELD.encode(), BATCH_FIELD.encode(), CONTROL_FIELD.encode()
+_KNOWN = frozenset({_EVENT, _BATCH, _CONTROL})
 
 
 class Control(NamedTuple):
@@ -73,6 +74,8 @@ def decode(entries: Iterable[Entry]) -> list[Decoded]:
 
 def _decode(entry: Entry) -> Decoded:
     fields = entry.fields
+    if len(_KNOWN & fields.keys()) > 1:
+        return _unknown(entry)
     if (raw := fields.get(_EVENT)) is not None:
         if len(raw) > MAX_EVENT_BYTES:
             return _too_large(entry, raw, MAX_EVENT_BYTES)
@@ -88,9 +91,14 @@ def _decode(entry: Entry) -> Decoded:
             return Control(entry, control_entries.validate_json(raw))
         except ValidationError as error:
             return Refused(entry, letter(entry, DeadLetterCode.INVALID_CONTROL, _sentence(error), raw=raw))
-    names = ", ".join(sorted(name.decode(errors="replace")[:64] for name in fields)[:8])
-    detail = f"the entry has the fields {names}; it needs one of event, batch, control"
-    return Refused(entry, letter(entry, DeadLetterCode.UNKNOWN_ENTRY, detail, raw=next(iter(fields.values()), b"")))
+    return _unknown(entry)
+
+
+def _unknown(entry: Entry) -> Refused:
+    names = ", ".join(sorted(name.decode(errors="replace")[:64] for name in entry.fields)[:8])
+    detail = f"the entry has the fields {names}; it needs one of event, batch, control, and only one"
+    raw = next(iter(entry.fields.values()), b"")
+    return Refused(entry, letter(entry, DeadLetterCode.UNKNOWN_ENTRY, detail, raw=raw))
 
 
 def _parse(

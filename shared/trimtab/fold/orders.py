@@ -6,9 +6,10 @@ from collections import Counter
 
 from trimtab.fold.decode import Control, letter
 from trimtab.fold.findings import Findings
-from trimtab.fold.state import OPEN, Cell, EpochRecord, ExperimentState
+from trimtab.fold.state import CLOSED, Cell, EpochRecord, ExperimentState
 from trimtab.schema.control import Compaction, Define, EpochStart, LossAccepted, StatusChange
 from trimtab.schema.dead_letter import DeadLetter, DeadLetterCode
+from trimtab.schema.experiment import Experiment, Status, may_become
 
 
 def carry_out(found: Findings, item: Control) -> DeadLetter | None:
@@ -37,6 +38,8 @@ def _define(found: Findings, order: Define) -> None:
         found.touched.add(experiment.id)
         found.state.experiments[experiment.id] = ExperimentState(definition=experiment)
         return
+    if owner.status is not Status.DRAFT:
+        experiment = _as_it_may_change(owner.definition, experiment)
     if owner.epoch_in_force is not None:
         for variant in experiment.variant_ids:
             if variant not in owner.definition.variant_ids:
@@ -44,13 +47,25 @@ def _define(found: Findings, order: Define) -> None:
     owner.definition = experiment
 
 
+def _as_it_may_change(before: Experiment, after: Experiment) -> Experiment:
+    """What a live experiment's definition becomes: its variants only grow, what its statistics mean stays.
+
+    Two orders may be written to the log before one of them wins the right to be published. The loser's words stay in
+    the log, so they must do no harm: a variant too many costs nothing, one too few would refuse its events.
+    """
+    known = {variant.id: variant for variant in before.variants} | {variant.id: variant for variant in after.variants}
+    fixed = {"metrics": before.metrics, "unit": before.unit, "control": before.control, "salt": before.salt}
+    return after.model_copy(update={"variants": tuple(known.values()), **fixed})
+
+
 def _change(found: Findings, owner: ExperimentState, order: EpochStart | StatusChange | Compaction) -> None:
     match order:
         case EpochStart():
             owner.epochs[order.epoch] = EpochRecord(order.at, order.parts)
         case StatusChange():
-            owner.status = order.status
-            if order.status not in OPEN:
+            if may_become(owner.status, order.status):
+                owner.status = order.status
+            if owner.status in CLOSED:
                 found.closed.add(order.experiment_id)
         case Compaction():
             _compact(owner, order.into)

@@ -16,6 +16,9 @@ from trimtab.schema.experiment import Experiment, Status
 OPEN = frozenset({Status.RUNNING, Status.HELD})
 """States in which outcomes are counted."""
 
+CLOSED = frozenset({Status.STOPPED, Status.CONCLUDED})
+"""States after which none ever are: an experiment does not open again."""
+
 
 class Cell(NamedTuple):
     """Sums of one metric in one epoch × variant: Python integers of round-half-even(x·scale), never floats."""

@@ -5,9 +5,8 @@ Nothing here depends on dedupe marks, so one look-up of all marks can follow.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from trimtab.fold.accept import accept
 from trimtab.fold.commit import Cursor, Entry
@@ -67,12 +66,21 @@ def survey(start: PartitionState, decoded: list[Decoded]) -> Findings:
     return walk.found
 
 
+@dataclass(slots=True)
+class _Rows:
+    """Rows of one experiment and origin, not counted yet, and the log's clock at each."""
+
+    origin: str
+    rows: list[Row] = field(default_factory=list)
+    clocks: list[int] = field(default_factory=list)
+
+
 class _Walk:
     """The walk over the log; rows are gathered until something of their experiment's state may change."""
 
     def __init__(self, found: Findings) -> None:
         self.found = found
-        self.rows: defaultdict[tuple[str, str], tuple[list[Row], list[int]]] = defaultdict(lambda: ([], []))
+        self.rows: dict[str, _Rows] = {}
 
     def step(self, item: Decoded) -> None:
         state = self.found.state
@@ -80,9 +88,7 @@ class _Walk:
         if instant > state.clock:
             _advance_clock(state, instant, trusted=isinstance(item, Control))
         if isinstance(item, Row):  # by far the most frequent, and nothing else need be asked of it
-            rows, clocks = self.rows[item.event["experiment_id"], item.event.get("origin", "live")]
-            rows.append(item)
-            clocks.append(state.clock)
+            self._gather(item)
             return
         match item:
             case Batch():
@@ -99,9 +105,20 @@ class _Walk:
 
     def flush(self) -> None:
         """Turn the gathered rows into tables; order within an experiment is the log's."""
-        for rows, clocks in self.rows.values():
-            self._accept(table_of_rows(rows, clocks))
+        for gathered in self.rows.values():
+            self._accept(table_of_rows(gathered.rows, gathered.clocks))
         self.rows.clear()
+
+    def _gather(self, row: Row) -> None:
+        """Keep a row, with the log's clock at its place; a table is of one origin, and tables are in log order."""
+        name, origin = row.event["experiment_id"], row.event.get("origin", "live")
+        gathered = self.rows.get(name)
+        if gathered is None or gathered.origin != origin:
+            if gathered is not None:
+                self._accept(table_of_rows(gathered.rows, gathered.clocks))
+            gathered = self.rows[name] = _Rows(origin)
+        gathered.rows.append(row)
+        gathered.clocks.append(self.found.state.clock)
 
     def _accept(self, table: Table) -> None:
         owner = self.found.own(table.experiment_id)
@@ -113,7 +130,8 @@ class _Walk:
                 )
             return
         accepted, letters = accept(table, owner, horizon=HORIZON, tolerance=FUTURE_TOLERANCE)
-        self.found.accepted.setdefault(table.experiment_id, []).append(accepted)
+        if accepted.n:
+            self.found.accepted.setdefault(table.experiment_id, []).append(accepted)
         for refusal in letters:
             self._refuse(refusal)
 
@@ -156,7 +174,8 @@ class _Walk:
     def _in_time(self, item: Batch) -> bool:
         """Whether the batch was sealed within the horizon: older ones may be of producers that were forgotten."""
         batch, clock = item.batch, self.found.state.clock
-        if batch.origin == "import" or clock - HORIZON <= batch.sent_at <= clock + FUTURE_TOLERANCE:
+        latest = max(clock, item.entry.milliseconds)
+        if batch.origin == "import" or clock - HORIZON <= batch.sent_at <= latest + FUTURE_TOLERANCE:
             return True
         late = batch.sent_at < clock
         code = DeadLetterCode.TOO_LATE if late else DeadLetterCode.FUTURE

@@ -27,7 +27,8 @@ class Table:
 
     Absent numbers are NaN, absent times 0.
 
-    `entries` and `clock` (the log's clock, in milliseconds) have one value for a batch, one per row for rows; `epoch`
+    `entries`, `clock` (the log's clock, in milliseconds) and `written_at` have one value for a batch, one per row for
+    rows; `epoch`
     has one or `n`. `faulty_values` marks rows with a metric that is no finite number, `faulty_fields` rows with
     another column that is not what it must be.
     """
@@ -35,6 +36,7 @@ class Table:
     experiment_id: str
     entries: list[Entry]
     clock: Integers
+    written_at: Integers  # by the entry's id, in milliseconds
     variants: list[str]
     variant: Integers  # places in `variants`, unchecked
     metrics: dict[str, Numbers]
@@ -68,6 +70,7 @@ def table_of_batch(decoded: Batch, clock: int) -> Table:
         experiment_id=batch.experiment_id,
         entries=[decoded.entry],
         clock=np.array([clock]),
+        written_at=np.array([decoded.entry.milliseconds]),
         variants=batch.variants,
         variant=variant,
         metrics={name: numbers for name, (numbers, _) in values.items()},
@@ -92,6 +95,7 @@ def table_of_rows(rows: list[Row], clocks: list[int]) -> Table:
         experiment_id=events[0]["experiment_id"],
         entries=[row.entry for row in rows],
         clock=np.array(clocks),
+        written_at=np.array([row.entry.milliseconds for row in rows]),
         variants=variants,
         variant=np.array([place[event["variant"]] for event in events]),
         metrics={name: np.array([event["metrics"].get(name, np.nan) for event in events]) for name in names},

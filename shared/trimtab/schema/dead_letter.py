@@ -35,7 +35,7 @@ class DeadLetterCode(StrEnum):
 
 
 class DeadLetter(Schema):
-    """One refused event; `row` is its place in a batch, None where the whole entry was refused."""
+    """Refused events of one entry, `n` of them for the same reason; `row` is the place of the first in a batch."""
 
     code: DeadLetterCode
     detail: str = Field(description="One sentence: which field, which value.")

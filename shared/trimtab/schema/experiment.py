@@ -37,13 +37,18 @@ _NEXT: dict[Status, frozenset[Status]] = {
 }
 
 
+def may_become(current: Status, target: Status) -> bool:
+    """Whether an experiment may go from `current` to `target`."""
+    return target in _NEXT[current]
+
+
 def transition(experiment_id: str, current: Status, target: Status) -> Status:
     """`target`, if an experiment may go there from `current`.
 
     Raises:
         IllegalTransition: it may not; the message names the states it may go to.
     """
-    if target in _NEXT[current]:
+    if may_become(current, target):
         return target
     allowed = ", ".join(sorted(_NEXT[current])) or "nothing: this is the end"
     raise IllegalTransition(
@@ -222,8 +227,10 @@ class Experiment(Schema):
     @property
     def initial_weights(self) -> dict[str, float]:
         """Shares published at the start: the configured ones, or equal ones."""
-        equal = 1 / len(self.variants)
-        return {v.id: equal if v.initial_weight is None else v.initial_weight for v in self.variants}
+        equal = 1 / len(self.active_ids)
+        return {
+            v.id: 0.0 if v.retired else equal if v.initial_weight is None else v.initial_weight for v in self.variants
+        }
 
 
 def _first_repeated(names: list[str]) -> str | None:
