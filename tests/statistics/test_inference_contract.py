@@ -40,12 +40,12 @@ def ships(runs: Runs, r: int, batch: int = BATCH) -> tuple[bool, bool]:
 
 
 def test_identical_variants_are_not_shipped_in_200_looks_though_beliefs_would() -> None:
-    """A/A at .05, even shares, 200 × 250. R = 60 (full 1,000).
+    """A/A at .05, even shares, 200 × 250. R = 60 (full 500).
 
     The gate alone errs on one side with probability ≤ .025, so R runs ship ≤ .025 + 3√(.025·.975/R); measured .006.
     Teeth: beliefs alone ship in .29; among 60 runs at least .29 − 3√(.29·.71/60) = .11.
     """
-    count = size(60, 1000)
+    count = size(60, 500)
     runs = serve(np.full((LOOKS, 2), .05), BATCH, fixed(.5), count, np.random.default_rng(20331))
     outcomes = np.array([ships(runs, r) for r in range(count)]).mean(axis=0)
     show("A/A shipped by beliefs alone", outcomes[0], "about .29")
