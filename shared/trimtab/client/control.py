@@ -213,7 +213,40 @@ class Control:
             ConfigurationError: the change is not allowed, or the new definition contradicts itself.
         """
 
+        return self._update(experiment_id, lambda current: changes, reason, by)
+
+    def add_variant(self, experiment_id: str, variant: str, *, reason: str = "", by: str | None = None) -> int:
+        """Add a variant to a live experiment; the next decision gives it its floor, its evidence what it earns."""
+
+        def addition(current: Published) -> dict[str, Any]:
+            known = [v.model_dump(mode="json") for v in current.experiment.variants]
+            return {"variants": [*known, {"id": variant}]}
+
+        return self._update(experiment_id, addition, reason, by)
+
+    def retire_variant(self, experiment_id: str, variant: str, *, reason: str = "", by: str | None = None) -> int:
+        """Serve `variant` to nobody any more, for good; what it had goes to the others in proportion.
+
+        Raises:
+            InvalidInput: the variant is unknown, or retired already.
+        """
+
+        def retirement(current: Published) -> dict[str, Any]:
+            check_variant(current.experiment, variant)
+            known = [v.model_dump(mode="json") for v in current.experiment.variants]
+            return {"variants": [{**v, "retired": v["retired"] or v["id"] == variant} for v in known]}
+
+        return self._update(experiment_id, retirement, reason, by)
+
+    def _update(
+        self,
+        experiment_id: str,
+        changes_to: Callable[[Published], Mapping[str, Any]],
+        reason: str,
+        by: str | None,
+    ) -> int:
         def attempt(current: Published) -> int:
+            changes = changes_to(current)
             experiment = changed(current, changes)
             self._write(experiment_id, lambda at: Define(at=at, experiment=experiment))
             if current.status is Status.DRAFT:
@@ -226,18 +259,6 @@ class Control:
             return self._act("update", current, by, sentence, experiment=experiment, parts=parts)
 
         return self._attempt(experiment_id, attempt)
-
-    def add_variant(self, experiment_id: str, variant: str, *, reason: str = "", by: str | None = None) -> int:
-        """Add a variant to a live experiment; the next decision gives it its floor, its evidence what it earns."""
-        variants = [v.model_dump() for v in self.show(experiment_id).experiment.variants]
-        return self.update(experiment_id, {"variants": [*variants, {"id": variant}]}, reason=reason, by=by)
-
-    def retire_variant(self, experiment_id: str, variant: str, *, reason: str = "", by: str | None = None) -> int:
-        """Serve `variant` to nobody any more, for good; what it had goes to the others in proportion."""
-        experiment = self.show(experiment_id).experiment
-        check_variant(experiment, variant)
-        variants = [{**v.model_dump(), "retired": v.retired or v.id == variant} for v in experiment.variants]
-        return self.update(experiment_id, {"variants": variants}, reason=reason, by=by)
 
     # ── how an order is carried out ──────────────────────────────────────────────────────────────────────────────
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from logs import HOUR, NOW, Log, batch, event
+from trimtab.fold import Entry
 
 GOOD = 200
 
@@ -159,3 +160,32 @@ def test_a_value_beyond_the_cap_is_clipped_and_counted() -> None:
     log.drain()
     assert log.cell("b", "amount") == (2, 100 * 10**6, 10**4 * 10**12)
     assert log.state().counters["clipped:amount"] == 1
+
+
+def test_an_entry_that_says_two_things_is_refused_whole() -> None:
+    log = Log()
+    log.store._all.entries.append(  # type: ignore[attr-defined]
+        Entry(f"{NOW + 1}-0", {b"event": json.dumps(event()).encode(), b"batch": json.dumps(batch([event()])).encode()})
+    )
+    log.store._all.last_id, log.store._all.added = f"{NOW + 1}-0", log.store._all.added + 1  # type: ignore[attr-defined]
+    assert log.drain().folded == 0
+    assert log.dead_codes() == ["unknown_entry"]
+
+
+def test_a_batch_refused_for_one_reason_is_one_letter_however_many_events_it_has() -> None:
+    """Each would quote the same entry: ten thousand of them would be forty megabytes of the same text."""
+    log = Log()
+    log.columns(batch([event(variant="stranger")] * 10_000 + [event()] * 5))
+    report = log.drain()
+    assert (report.folded, report.dead) == (5, 10_000)
+    (letter,) = log.store.dead_letters(10)
+    assert (letter.code, letter.n, letter.row) == ("unknown_variant", 10_000, 0)
+    assert log.state().counters["dead:unknown_variant"] == 10_000
+
+
+def test_a_batch_without_units_does_not_switch_off_the_count_of_units() -> None:
+    log = Log(unit="unit")
+    log.columns(batch([event()]))
+    for _ in range(100):
+        log.row(event(unit_id="u1"))
+    assert log.drain().folded == 1

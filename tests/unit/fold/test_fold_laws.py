@@ -67,6 +67,13 @@ class Story:
     def columns(self, one: dict[str, Any]) -> None:
         self.log.columns(batch([self._now(one)], sent_at=self.log.clock.now))
 
+    def without_ids(self, one: dict[str, Any]) -> None:
+        plain = {name: value for name, value in self._now(one).items() if name not in ("unit_id", "event_id")}
+        self.log.columns(batch([plain], sent_at=self.log.clock.now))
+
+    def imported(self, one: dict[str, Any]) -> None:
+        self.log.row({**self._now(one), "origin": "import"})
+
     def numbered(self, one: dict[str, Any]) -> None:
         producer = one["unit_id"]
         self.sequences[producer] += 1
@@ -90,8 +97,10 @@ class Story:
         self._write(ClockTick(at=self.log.clock.now))
 
     def stop(self, one: dict[str, Any]) -> None:
-        if one["metrics"].get("amount", 0) > 140:  # not in every story
-            self._write(StatusChange(at=self.log.clock.now, experiment_id="checkout", status=Status.STOPPED))
+        amount = one["metrics"].get("amount", 0)
+        if amount > 130:  # not in every story, and some try to go on afterwards
+            status = Status.STOPPED if amount > 140 else Status.HELD
+            self._write(StatusChange(at=self.log.clock.now, experiment_id="checkout", status=status))
 
     def _write(self, entry: ControlEntry) -> None:
         self.log.store.append("control", entry.model_dump_json().encode())
@@ -102,7 +111,7 @@ class Story:
         return {**one, "occurred_at": self.log.clock.now - late, "epoch": epoch if late % 3 else None}
 
 
-STEPS = ["row", "columns", "numbered", "new_epoch", "compact", "hours_pass", "stop"]
+STEPS = ["row", "columns", "without_ids", "imported", "numbered", "new_epoch", "compact", "hours_pass", "stop"]
 
 
 @settings(max_examples=100)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from logs import HOUR, NOW, Log, batch, event
-from trimtab.schema.control import ClockTick, Compaction
+from trimtab.schema.control import ClockTick, Compaction, Define, StatusChange
+from trimtab.schema.experiment import Status, Variant
 
 
 def numbered(log: Log, sequence: int, producer: str = "p", n: int = 10, **changes: Any) -> None:
@@ -103,6 +104,18 @@ def test_marks_are_deleted_when_the_clock_of_the_log_passes_them() -> None:
     assert [name for name in log.store.dump() if name.startswith("seen")] == []
 
 
+def test_events_after_a_week_of_silence_are_of_today() -> None:
+    """Nobody told the log the time meanwhile; its entries did, and no live event is of the future for that."""
+    log = Log()
+    log.drain()
+    log.clock.now += 170 * HOUR
+    log.row(event(occurred_at=log.clock.now))
+    log.columns(batch([event(occurred_at=log.clock.now)], base=log.clock.now, offsets=[0], sent_at=log.clock.now))
+    assert log.drain().folded == 2
+    log.row(event(occurred_at=log.clock.now + HOUR))
+    assert log.drain().folded == 0, "but the future still is"
+
+
 def test_a_forged_entry_id_does_not_move_the_clock() -> None:
     log = Log()
     log.drain()
@@ -150,3 +163,29 @@ def test_compaction_merges_cells_for_good_and_late_events_follow() -> None:
     assert log.cell("b").n == len(epochs) + 1
     assert log.cell("b", epoch=last).n == 0
     assert last not in log.state().epochs
+
+
+def test_an_experiment_that_was_stopped_in_the_log_does_not_open_again() -> None:
+    """A hold that lost its race to a stop stays in the log behind it, and does no harm there."""
+    log = Log(unit="unit")
+    log.row(event(unit_id="u1"))
+    for status in ("stopped", "held", "running"):
+        order = StatusChange(at=log.clock.now, experiment_id="checkout", status=Status(status))
+        log.store.append("control", order.model_dump_json().encode())
+    log.row(event(unit_id="u1"))
+    log.row(event(unit_id="u2"))
+    assert log.drain().folded == 1
+    assert log.state().status is Status.STOPPED
+
+
+def test_a_definition_that_lost_its_race_takes_no_variant_away_and_changes_no_metric() -> None:
+    log = Log()
+    live = log.control.show("checkout").experiment
+    log.control.add_variant("checkout", "c")
+    for changes in ({"variants": (*live.variants, Variant(id="d"))}, {"unit": "unit"}, {"metrics": live.metrics[:1]}):
+        order = Define(at=log.clock.now, experiment=live.model_copy(update=changes))
+        log.store.append("control", order.model_dump_json().encode())
+    log.row(event(variant="c", metrics={"converted": 1, "amount": 3}))
+    assert log.drain().folded == 1
+    assert log.cell("c", "amount").n == 1
+    assert log.state().definition.variant_ids == ("control", "b", "c", "d")

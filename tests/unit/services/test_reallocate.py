@@ -10,7 +10,9 @@ import pytest
 from logs import Log, batch, event
 from trimtab.engine import decide
 from trimtab.errors import ConfigurationError, Conflict, IllegalTransition, InvalidInput
+from trimtab.schema.control import StatusChange
 from trimtab.schema.decision import Decision, HoldCode, Outcome
+from trimtab.schema.experiment import Status
 from trimtab_worker.services.reallocate import Reallocate
 
 EAGER = {"min_trials": 300, "max_step": 0.2, "min_weight": 0.005, "cooldown_seconds": 0}
@@ -241,3 +243,15 @@ def test_a_retired_variant_does_not_come_back() -> None:
         log.control.update("checkout", {"variants": [{"id": "control"}, {"id": "b"}, {"id": "c"}]})
     with pytest.raises(InvalidInput):
         log.control.conclude("checkout", "b")
+
+
+def test_a_stop_that_died_half_way_is_named_until_it_is_ordered_again() -> None:
+    log, reallocate = running()
+    order = StatusChange(at=log.clock.now, experiment_id="checkout", status=Status.STOPPED)
+    log.store.append("control", order.model_dump_json().encode())
+    log.drain()
+    decision = reallocate.recompute("checkout")
+    assert codes(decision)[0] is HoldCode.NOT_RUNNING
+    assert "order the stop again" in decision.sentence
+    log.control.stop("checkout")
+    assert log.control.show("checkout").status is Status.STOPPED

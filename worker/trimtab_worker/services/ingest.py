@@ -19,7 +19,7 @@ from trimtab_worker.services.remembered import RememberedMarks
 LEASE_SECONDS = 5.0  # renewed at every read, which takes a second at most; a killed drain blocks others no longer
 OVERTIME_SECONDS = 5.0  # what a flood may add to the time a drain parks, well inside a task's time limit
 BYTES_AT_ONCE = 8 * 2**20  # a read that big folds in some tenths of a second, well inside a task's time limit
-FIRST_COUNT, MAX_COUNT = 64, 16_384
+FIRST_COUNT, MAX_COUNT = 64, 2048  # entries in a read; small ones may be followed by some of a MiB each
 
 log = structlog.get_logger(__name__)
 
@@ -93,15 +93,16 @@ class Ingest:
 
     def step(self, report: DrainReport, block_ms: int | None) -> bool:
         """Fold one read, waiting up to `block_ms` for it; False if there was nothing to read."""
+        count, self._count = self._count, max(1, self._count // 2)  # a read that fails is tried again by halves
         state = self._current()
         with _collector_paused():
-            entries = self._within(self.store.read(state.cursor.id, self._count, block_ms))
+            entries = self._within(self.store.read(state.cursor.id, count, block_ms))
             # Asked after the read: what was removed before it, even a moment before, shows now.
             if not self._reaches_back(state):
                 return True
             if entries:
-                self._adapt(entries)
                 self._fold(state, entries, report)
+            self._count = self._adapted(count, entries)
             return bool(entries)
 
     def _reaches_back(self, state: PartitionState) -> bool:
@@ -173,10 +174,13 @@ class Ingest:
         known = {scope.name: scope.known(seen) for scope in asked}
         return known | {scope.name: self._marks.known(scope) for scope in scopes if scope.name not in known}
 
-    def _adapt(self, entries: list[Entry]) -> None:
-        """Read more entries at once where they are small, fewer where they are large."""
+    @staticmethod
+    def _adapted(count: int, entries: list[Entry]) -> int:
+        """How many entries to read next: more where they are small, fewer where they are large."""
+        if not entries:
+            return count
         size = sum(len(value) for entry in entries for value in entry.fields.values()) // len(entries)
-        self._count = max(1, min(MAX_COUNT, 4 * self._count, BYTES_AT_ONCE // max(1, size)))
+        return max(1, min(MAX_COUNT, 4 * count, BYTES_AT_ONCE // max(1, size)))
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import structlog
 from trimtab.engine import Result, decide, estimate_inputs
 from trimtab.errors import Conflict, IllegalTransition, LogGap, NotFound
 from trimtab.fold import ExperimentState, PartitionState
+from trimtab.fold.state import CLOSED
 from trimtab.inference import Harm
 from trimtab.ports import PartitionStore, PublicationStore, Published
 from trimtab.schema.decision import Decision, HoldCode, Inputs, Outcome, Reason
@@ -59,7 +60,11 @@ class Reallocate:
         store = self.partition(experiment_id)
         now, partition = store.now(), store.load()
         state = store.load_experiments([experiment_id])[experiment_id]
-        facts = (*_facts(store, partition, current, now), *distrust(current.experiment, state))
+        facts = (
+            *_disagreement(current, state),
+            *_facts(store, partition, current, now),
+            *distrust(current.experiment, state),
+        )
         harms = tuple(harm for harm in find_harm(current.experiment, state) if harm.treatment not in current.excused)
         inputs = gather(current, state, facts, harms, now)
         decision = _decision(current, decide(inputs), inputs, harms, data_until=partition.clock)
@@ -152,6 +157,16 @@ def gather(
         entered_later=[variant for variant in (state.entered if state else ()) if variant in experiment.active_ids],
         facts=facts,
     )
+
+
+def _disagreement(current: Published, state: ExperimentState | None) -> Iterator[Reason]:
+    """The log stopped the experiment, but whoever ordered it died before it was published."""
+    if state is not None and state.status in CLOSED:
+        order = "stop" if state.status is Status.STOPPED else "conclude"
+        yield Reason(
+            code=HoldCode.NOT_RUNNING,
+            sentence=f"The log has {state.status} this experiment and takes no outcomes; order the {order} again.",
+        )
 
 
 def _facts(store: PartitionStore, partition: PartitionState, current: Published, now: int) -> Iterator[Reason]:
