@@ -3,6 +3,8 @@
 #   make test            all tests; they start their own servers.  ARGS="-k fold" narrows them
 #   make check           linter, types, import contracts
 #   make bench           measurements
+#   make statistics      the statistical bars at full size
+#   make schemas         JSON Schemas from the models
 PYTHON  ?= $(shell command -v python3.11 || command -v python3)
 VENV    ?= .venv
 BIN     := $(VENV)/bin
@@ -11,7 +13,7 @@ SECONDS := 60
 ARGS    ?=
 
 .DEFAULT_GOAL := install
-.PHONY: install demo test check bench constraints clean
+.PHONY: install demo test check bench statistics schemas constraints clean
 
 install: $(STAMP)
 
@@ -35,9 +37,16 @@ check: $(STAMP)
 bench: $(STAMP)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks
 
+# The bars of the methods at full size, each printed beside what was measured; a quarter of an hour.
+statistics: $(STAMP)
+	TRIMTAB_STATISTICS=full $(BIN)/python -m pytest tests/statistics -rP -o timeout=1800 $(ARGS)
+
 constraints: $(STAMP)
 	{ head -1 deploy/constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | grep == | sort -f; } > $(VENV)/constraints.txt
 	mv $(VENV)/constraints.txt deploy/constraints.txt
+
+schemas: $(STAMP)
+	$(BIN)/python -m trimtab.schema.documents deploy/schemas
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

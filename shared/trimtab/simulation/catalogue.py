@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from inspect import signature
 
 import numpy as np
 
@@ -102,5 +102,5 @@ def make_world(name: str, rates: Rates, *, steps: int = 40, batch: int = 1000, *
 
 def details_of(name: str) -> dict[str, float | None]:
     """What can be set about a world beside rates, steps and batch, with its default."""
-    parameters = inspect.signature(WORLDS[name]).parameters
+    parameters = signature(WORLDS[name]).parameters
     return {key: each.default for key, each in parameters.items() if key not in ("rates", "steps", "batch")}
