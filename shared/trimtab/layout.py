@@ -42,6 +42,24 @@ def largest_remainder(shares: Mapping[str, float]) -> dict[str, int]:
     return parts
 
 
+def nearest_within(
+    wanted: Mapping[str, float], low: Mapping[str, float], high: Mapping[str, float]
+) -> dict[str, float]:
+    """The shares nearest to `wanted` (Euclidean) that add up to 1 with low ≤ share ≤ high.
+
+    They are clip(wanted − λ, low, high) for the one λ that makes the sum 1, found by bisection. Where no shares fit
+    (Σlow > 1 or Σhigh < 1) they are as near to fitting as the limits on the right side allow, scaled to add up to 1.
+    """
+    left, right = min(wanted[v] - high[v] for v in wanted), max(wanted[v] - low[v] for v in wanted)
+    for _ in range(100):  # halves an interval of length ≤ 2 far below a part per million
+        middle = (left + right) / 2
+        over = math.fsum(min(max(wanted[v] - middle, low[v]), high[v]) for v in wanted) > 1
+        left, right = (middle, right) if over else (left, middle)
+    shares = {v: min(max(wanted[v] - right, low[v]), high[v]) for v in wanted}
+    total = math.fsum(shares.values())
+    return {v: share / total for v, share in shares.items()}
+
+
 def initial_ranges(parts: Mapping[str, int]) -> tuple[Slice, ...]:
     """One slice per variant in the order given; variants without parts get none.
 

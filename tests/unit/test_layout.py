@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab.errors import InvalidInput
-from trimtab.layout import initial_ranges, largest_remainder, relayout
+from trimtab.layout import initial_ranges, largest_remainder, nearest_within, relayout
 from trimtab.schema.allocation import Slice
 from trimtab.schema.base import PARTS
 
@@ -164,3 +164,19 @@ def test_ranges_that_do_not_cover_the_million_are_refused(ranges: tuple[Slice, .
 def test_parts_that_do_not_add_up_are_refused(parts: dict[str, int]) -> None:
     with pytest.raises(InvalidInput, match="parts"):
         initial_ranges(parts)
+
+
+@given(shares(), st.lists(st.tuples(st.floats(0, 0.3), st.floats(0, 1)), min_size=8, max_size=8))
+def test_the_nearest_shares_keep_all_limits_wherever_any_can(
+    wanted: dict[str, float], limits: list[tuple[float, float]]
+) -> None:
+    """Sum 1, floors and ceilings together; and who is free to move moves by the same amount as every other."""
+    low = {v: a / len(wanted) for v, (a, _) in zip(wanted, limits, strict=False)}
+    high = {v: max(low[v], b) for v, (_, b) in zip(wanted, limits, strict=False)}
+    found = nearest_within(wanted, low, high)
+    assert sum(found.values()) == pytest.approx(1)
+    if sum(high.values()) < 1:
+        return
+    assert all(low[v] - 1e-9 <= share <= high[v] + 1e-9 for v, share in found.items())
+    shifts = [wanted[v] - share for v, share in found.items() if low[v] + 1e-6 < share < high[v] - 1e-6]
+    assert max(shifts, default=0) - min(shifts, default=0) < 1e-6

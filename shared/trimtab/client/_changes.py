@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from trimtab.errors import ConfigurationError, InvalidInput
-from trimtab.layout import largest_remainder
+from trimtab.layout import largest_remainder, nearest_within
 from trimtab.ports import Published
 from trimtab.schema.base import PARTS
 from trimtab.schema.experiment import Experiment, Status
@@ -26,13 +26,35 @@ def check_variant(experiment: Experiment, variant: str | None) -> None:
         raise InvalidInput(f"{variant!r} is no variant of {experiment.id!r}; they are {names}.", variant=variant)
 
 
-def without(parts: Mapping[str, int], halted: tuple[str, ...], control: str) -> dict[str, int]:
-    """The parts with those of `halted` shared among the others in proportion; to control where nobody else has any."""
-    left = {name: 0 if name in halted else n for name, n in parts.items()}
+def first_parts(experiment: Experiment) -> dict[str, int]:
+    """The parts a start publishes: the configured shares, or those nearest to equal ones that the limits allow."""
+    return _within_limits(experiment, experiment.initial_weights)
+
+
+def without(parts: Mapping[str, int], halted: Iterable[str], experiment: Experiment) -> dict[str, int]:
+    """The parts with those of `halted` shared among the others, within their floors, ceilings and pins.
+
+    The step limit does not apply: harm ends at once. Where nobody else has any, control has all.
+    """
+    out = {*halted, *(variant.id for variant in experiment.variants if variant.retired)}
+    left = {name: 0 if name in out else parts.get(name, 0) for name in experiment.variant_ids}
     total = sum(left.values())
     if not total:
-        return {name: PARTS if name == control else 0 for name in parts}
-    return largest_remainder({name: n / total for name, n in left.items()})
+        return {name: PARTS if name == experiment.control else 0 for name in experiment.variant_ids}
+    return _within_limits(experiment, {name: n / total for name, n in left.items()}, out)
+
+
+def _within_limits(
+    experiment: Experiment, wanted: Mapping[str, float], out: Collection[str] = frozenset()
+) -> dict[str, int]:
+    """`wanted` brought within every variant's limits; those that are `out`, or were wanted nowhere, stay at 0."""
+    limits = experiment.constraints
+    served = {name: share for name, share in wanted.items() if share > 0 and name not in out}
+    low, high = ({name: limit(name) for name in served} for limit in (limits.floor, limits.ceiling))
+    if sum(high.values()) < 1:  # too few are left to keep under their ceilings
+        high = dict.fromkeys(served, 1.0)
+    shares = nearest_within(served, low, high)
+    return largest_remainder({name: shares.get(name, 0.0) for name in wanted})
 
 
 def changed(current: Published, changes: Mapping[str, Any]) -> Experiment:

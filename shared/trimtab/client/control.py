@@ -9,10 +9,9 @@ import getpass
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Self
 
-from trimtab.client._changes import changed, check_variant, in_words, without
+from trimtab.client._changes import changed, check_variant, first_parts, in_words, without
 from trimtab.errors import ConfigurationError, Conflict, IllegalTransition, InvalidInput, NotFound
 from trimtab.ids import partition_of
-from trimtab.layout import largest_remainder
 from trimtab.ports import EventLog, Publication, PublicationStore, Published
 from trimtab.schema.base import PARTS
 from trimtab.schema.control import ControlEntry, Define, StatusChange
@@ -112,7 +111,7 @@ class Control:
                 raise IllegalTransition(f"Experiment {experiment_id!r} was started already; after a hold, resume it.")
             self._write(experiment_id, lambda at: Define(at=at, experiment=experiment))
             self._announce_status(experiment_id, Status.RUNNING)
-            parts = largest_remainder(experiment.initial_weights)
+            parts = first_parts(experiment)
             sentence = f"Started with {in_words(parts)}" + (f": {reason}" if reason else ".")
             return self._act("start", current, by, sentence, status=Status.RUNNING, parts=parts)
 
@@ -165,7 +164,7 @@ class Control:
             check_variant(experiment, variant)
             others = [name for name in experiment.active_ids if name != experiment.control]
             halted = tuple(dict.fromkeys([*current.halted, *([variant] if variant else others)]))
-            parts = without(current.parts, halted, experiment.control)  # a retired one has none to begin with
+            parts = without(current.parts, halted, experiment)
             sentence = f"Halted {variant or 'every variant but control'}: {reason}"
             return self._act("halt", current, by, sentence, parts=parts, halted=halted)
 
@@ -255,7 +254,7 @@ class Control:
             sentence = f"Changed {', '.join(sorted(changes))}" + (f": {reason}" if reason else ".")
             parts = {name: current.parts.get(name, 0) for name in experiment.variant_ids}
             if retired := set(experiment.variant_ids) - set(experiment.active_ids):
-                parts = without(parts, (*retired, *current.halted), experiment.control)
+                parts = without(parts, (*retired, *current.halted), experiment)
             return self._act("update", current, by, sentence, experiment=experiment, parts=parts)
 
         return self._attempt(experiment_id, attempt)

@@ -209,6 +209,15 @@ class Experiment(Schema):
             raise ValueError("variants.initial_weight: give it for every variant or for none")
         if given and abs(sum(given) - 1) > 1e-6:
             raise ValueError(f"variants.initial_weight: the shares add up to {sum(given):.6g}, not to 1")
+        limits = self.constraints
+        for variant in self.variants:
+            weight = variant.initial_weight
+            low, high = limits.floor(variant.id), limits.ceiling(variant.id)
+            if weight is not None and not variant.retired and not low - 1e-9 <= weight <= high + 1e-9:
+                raise ValueError(
+                    f"variants.initial_weight: {variant.id!r} begins at {weight:g}, "
+                    f"outside its limits of {low:g} to {high:g}"
+                )
         return self
 
     @property

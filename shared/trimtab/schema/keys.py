@@ -18,7 +18,8 @@ trimtab:{p<N>}:dead                     stream    dead letters
 trimtab:{p<N>}:lease                    string    which drain reads at present (an economy, never a safety)
 trimtab:{p<N>}:drain                    string    when a drain last reported, in milliseconds
 trimtab:{p<N>}:snapshot:…               as above  copy of cur, experiments, stats, producers, seen at a trim
-trimtab:{p<N>}:rebuild:…                as above  the same, while a rebuild folds the log again
+trimtab:{p<N>}:rebuild-<token>:…        as above  the same, while one rebuild folds the log again
+trimtab:{p<N>}:rebuilds                 zset      spaces of rebuilds → when each began, in milliseconds
 trimtab:{<experiment>}:weights          string    the allocation: the polled key, public API
 trimtab:{<experiment>}:definition       hash      definition, status, revision, epoch and what the next decision needs
 trimtab:{<experiment>}:ledger           stream    decisions and acts, id `<decision>-<repeats>`
@@ -43,7 +44,7 @@ def heartbeat(role: str, name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PartitionKeys:
-    """Keys of one partition; `space` is empty for the live state, else `snapshot` or `rebuild`."""
+    """Keys of one partition; `space` is empty for the live state, else `snapshot` or `rebuild-<token>`."""
 
     partition: int
     space: str = ""
@@ -63,6 +64,10 @@ class PartitionKeys:
     @property
     def epochs(self) -> str:
         return f"{self.tag}epochs"
+
+    @property
+    def rebuilds(self) -> str:
+        return f"{self.tag}rebuilds"
 
     @property
     def lease(self) -> str:

@@ -170,3 +170,35 @@ def test_an_order_that_loses_a_race_is_run_again() -> None:
     log.publications.publish = losing  # type: ignore[method-assign]
     assert log.control.hold("checkout", reason="x") == 3
     assert len(lost) == 3
+
+
+@pytest.mark.parametrize(
+    ("limits", "order", "expected"),
+    [
+        ({"ceilings": {"c": 0.1}}, "start", {"control": 450_000, "b": 450_000, "c": 100_000}),
+        ({"pins": {"control": 0.5}}, "start", {"control": 500_000, "b": 250_000, "c": 250_000}),
+        ({"ceilings": {"c": 0.4}}, "halt", {"control": 600_000, "b": 0, "c": 400_000}),
+        ({"pins": {"control": 0.5}}, "halt", {"control": 500_000, "b": 0, "c": 500_000}),
+        ({"pins": {"control": 0.5}}, "retire", {"control": 500_000, "b": 0, "c": 500_000}),
+    ],
+)
+def test_what_a_person_orders_keeps_ceilings_and_pins(
+    limits: dict[str, object], order: str, expected: dict[str, int]
+) -> None:
+    log = Log(variants=[{"id": "control"}, {"id": "b"}, {"id": "c"}], constraints=limits)
+    if order == "halt":
+        log.control.halt("checkout", "b", reason="x")
+    if order == "retire":
+        log.control.retire_variant("checkout", "b")
+    assert log.control.show("checkout").parts == expected
+
+
+def test_a_draft_with_a_retired_variant_starts_without_it() -> None:
+    log = Log(variants=[{"id": "control"}, {"id": "b"}, {"id": "c", "retired": True}])
+    assert log.control.show("checkout").parts == {"control": 500_000, "b": 500_000, "c": 0}
+
+
+def test_initial_weights_outside_the_limits_are_refused() -> None:
+    variants = [{"id": "control", "initial_weight": 0.8}, {"id": "b", "initial_weight": 0.2}]
+    with pytest.raises(ConfigurationError, match=r"'b' begins at 0\.2, outside its limits"):
+        Log(variants=variants, constraints={"ceilings": {"b": 0.1}})
