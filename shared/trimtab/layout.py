@@ -57,7 +57,7 @@ def nearest_within(
         left, right = (middle, right) if over else (left, middle)
     shares = {v: min(max(wanted[v] - right, low[v]), high[v]) for v in wanted}
     total = math.fsum(shares.values())
-    return {v: share / total for v, share in shares.items()}
+    return {v: share / total for v, share in shares.items()} if total > 0 else dict(wanted)
 
 
 def initial_ranges(parts: Mapping[str, int]) -> tuple[Slice, ...]:
