@@ -407,3 +407,65 @@ def test_async_without_a_log_or_a_server_the_first_event_says_what_to_do(server:
                 await publisher.publish(event(1))
 
     run(main)
+
+
+def test_an_event_that_cannot_be_written_fails_alone_and_closing_is_quiet(
+    log: redis.Redis, server: EmbeddedServer
+) -> None:
+    with Publisher(server.url, linger_seconds=60) as publisher:
+        spoiled = event(2, features={"plan": "pro"})
+        for found in (event(1), spoiled, event(3)):
+            publisher.publish(found)
+        assert spoiled.features is not None
+        spoiled.features["\ud800"] = 1
+        publisher.flush(timeout=LONG)
+        assert (publisher.sent, publisher.failed, publisher.pending) == (2, 1, 0)
+    assert units(distinct_batches(log)) == ["user-1", "user-3"]
+
+
+def broken_clock() -> int:
+    raise RuntimeError("a clock that fails stands for any fault of our own")
+
+
+def test_a_publisher_that_broke_says_so_on_closing_and_is_quiet_at_exit(
+    log: redis.Redis, server: EmbeddedServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    publishers = [Publisher(server.url, clock=broken_clock) for _ in range(2)]
+    for publisher in publishers:
+        publisher.publish(event(1))
+    with pytest.raises(PublishFailed, match=r"RuntimeError.*with 1 events unconfirmed"):
+        publishers[0].close(timeout=LONG)
+    assert (publishers[0].sent, publishers[0].failed, publishers[0].pending) == (0, 1, 0)
+    publishers[1].at_exit()
+    assert "stopped at an error of its own" in caplog.text
+
+
+def test_at_exit_nothing_is_raised_whatever_goes_wrong(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    publisher = Publisher("redis://127.0.0.1:1/0")
+    monkeypatch.setattr(publisher, "close", broken_clock)
+    publisher.at_exit()
+    assert "could not be closed" in caplog.text
+
+
+def test_async_a_publisher_that_broke_says_so_on_closing_and_one_bad_event_fails_alone(
+    log: redis.Redis, server: EmbeddedServer
+) -> None:
+    async def main() -> None:
+        async with AsyncPublisher(server.url, linger_seconds=60) as publisher:
+            spoiled = event(2, features={"plan": "pro"})
+            for found in (event(1), spoiled, event(3)):
+                await publisher.publish(found)
+            assert spoiled.features is not None
+            spoiled.features["\ud800"] = 1
+            await publisher.flush(timeout=LONG)
+            assert (publisher.sent, publisher.failed, publisher.pending) == (2, 1, 0)
+        broken = AsyncPublisher(server.url, clock=broken_clock)
+        await broken.publish(event(4))
+        with pytest.raises(PublishFailed, match="RuntimeError"):
+            await broken.close(timeout=LONG)
+        assert (broken.sent, broken.failed) == (0, 1)
+
+    run(main)
+    assert units(distinct_batches(log)) == ["user-1", "user-3"]

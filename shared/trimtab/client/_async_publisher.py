@@ -101,7 +101,8 @@ class AsyncPublisher:
         """Flush, then stop for good; closing twice is harmless.
 
         Raises:
-            PublishFailed: time ran out. What is unconfirmed counts as `failed`; some of it may have reached the log.
+            PublishFailed: time ran out, or the publisher broke. What is unconfirmed counts as `failed`; some of it may
+                have reached the log.
         """
         if self._closed:
             return
@@ -109,11 +110,10 @@ class AsyncPublisher:
         self._announce()
         try:
             await self.flush(timeout)
-        except PublishFailed:
-            if not self._cause:
-                failure = self._buffer.undelivered(timeout, GIVEN_UP)
+        except PublishFailed as unflushed:
+            failure = unflushed if self._cause else self._buffer.undelivered(timeout, GIVEN_UP)
             self._buffer.failed += self._buffer.pending
-            raise failure from None
+            raise failure from self._cause
         finally:
             await self._stop()
 
@@ -132,7 +132,7 @@ class AsyncPublisher:
 
     @property
     def failed(self) -> int:
-        """Events given up at `close`."""
+        """Events given up at `close`, and those that could not be written as JSON."""
         return self._buffer.failed
 
     @property
@@ -222,7 +222,10 @@ class AsyncPublisher:
                 await self._await_work(outbox, delay)
                 events = self._buffer.take()
                 self._hurry = False
-                outbox.seal(events, self._clock())
+                unwritable = outbox.seal(events, self._clock())
+                if unwritable:
+                    self._buffer.fail(unwritable)
+                    self._announce()
                 del events
                 delay = longer(delay) if await self._deliver(outbox) else 0.0
         except Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from trimtab.client._outbox import Limits, Outbox
 from trimtab.errors import BufferFull, ConfigurationError, CorruptState, NotFound, PublishFailed
 from trimtab.schema.event import OutcomeEvent
 from trimtab.schema.keys import LOG
+
+_log = logging.getLogger("trimtab.client")
 
 LINGER_SECONDS = 0.02
 MAX_BUFFERED_EVENTS = 100_000
@@ -75,6 +78,11 @@ class Buffer:
     def take(self) -> list[OutcomeEvent]:
         events, self.events, self.taken = self.events, [], self.published
         return events
+
+    def fail(self, unwritable: int) -> None:
+        """Count events that cannot be written as JSON, and say so: nobody waits for their error any more."""
+        self.failed += unwritable
+        _log.error("%d events cannot be written as JSON and are left out: correct what publishes them.", unwritable)
 
     def open(self, partitions: int) -> None:
         self.outbox = Outbox(partitions, self.limits, new_id=self.new_id)

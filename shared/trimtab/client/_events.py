@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import PydanticSerializationError
+from pydantic_core import PydanticSerializationError, to_json
 
 from trimtab.errors import InvalidInput, as_configuration_error
 from trimtab.schema.event import MAX_EVENT_BYTES, OutcomeEvent
@@ -28,12 +28,26 @@ def as_event(given: OutcomeEvent | Mapping[str, Any] | None, fields: Mapping[str
         size = len(_to_json(event))
     except PydanticSerializationError as error:
         raise InvalidInput(f"event: it cannot be written as JSON ({error}).") from None
+    if event.features:
+        _check_features(event.features)
     if size > MAX_EVENT_BYTES:
         raise InvalidInput(
             f"event: it takes {size} bytes as JSON, and {MAX_EVENT_BYTES} are allowed; send fewer or shorter features.",
             value=size,
         )
     return event
+
+
+def _check_features(features: Mapping[str, Any]) -> None:
+    """The model's own serializer lets names pass that have no UTF-8; a batch, of plain dicts, cannot be written."""
+    try:
+        to_json(features, inf_nan_mode="null")
+    except PydanticSerializationError:
+        raise InvalidInput(
+            f"event: features {list(map(ascii, features))} cannot be written as JSON: use names "
+            "and values of text that UTF-8 can hold.",
+            field="features",
+        ) from None
 
 
 def _build(given: OutcomeEvent | Mapping[str, Any] | None, fields: Mapping[str, Any]) -> OutcomeEvent:

@@ -6,6 +6,7 @@ keeps its number and its bytes until it is confirmed, however often it is sent; 
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -97,15 +98,27 @@ class Outbox:
     def __bool__(self) -> bool:
         return any(lane.unconfirmed for lane in self._lanes.values())
 
-    def seal(self, events: Iterable[OutcomeEvent], now: int) -> None:
-        """Turn events into numbered batches at the end of their lanes; `now` is in milliseconds since the epoch."""
+    def seal(self, events: Iterable[OutcomeEvent], now: int) -> int:
+        """Turn events into numbered batches at the end of their lanes; `now` is in milliseconds since the epoch.
+
+        Returns how many of them cannot be written: each is left out, and the others travel.
+        """
         groups: dict[tuple[str, int | None, str], list[OutcomeEvent]] = {}
+        unwritable = 0
         for event in events:
-            groups.setdefault((event.experiment_id, event.epoch, event.origin), []).append(event)
+            try:
+                groups.setdefault((event.experiment_id, event.epoch, event.origin), []).append(event)
+            except TypeError:  # it skipped validation, and what should name its group is no name
+                unwritable += 1
         for (experiment_id, _, _), group in groups.items():
-            lane = self._lane(partition_of(experiment_id, self._partitions), now)
+            try:
+                lane = self._lane(partition_of(experiment_id, self._partitions), now)
+            except (AttributeError, TypeError, ValueError):
+                unwritable += len(group)
+                continue
             for start in range(0, len(group), self._limits.events):
-                self._append(lane, group[start : start + self._limits.events], now)
+                unwritable += self._append(lane, group[start : start + self._limits.events], now)
+        return unwritable
 
     def windows(self) -> Iterator[Window]:
         """What to send next, lane after lane, until every lane is empty; confirm each before asking for the next."""
@@ -134,18 +147,24 @@ class Outbox:
             lane.producer, lane.sequence, lane.alive_at = self._new_id(), 0, now
         return lane
 
-    def _append(self, lane: _Lane, events: Sequence[OutcomeEvent], now: int) -> None:
-        """One batch, or as many as the size limit and the number of different metrics ask for."""
-        names = metric_names(events)
-        if len(names) <= MAX_METRICS:
-            payload = encode(events, names, producer=lane.producer, sequence=lane.sequence + 1, sent_at=now)
-            if len(payload) <= self._limits.bytes_:
-                lane.sequence += 1
-                lane.unconfirmed.append(Sealed(lane.producer, lane.sequence, len(events), payload))
-                return
+    def _append(self, lane: _Lane, events: Sequence[OutcomeEvent], now: int) -> int:
+        """One batch, or as many as the limits ask for; what cannot be written is isolated, left out and counted.
+
+        Whatever encoding raises is the fault of an event: one that skipped validation, or was changed after it.
+        """
+        payload = None
+        with contextlib.suppress(Exception):
+            names = metric_names(events)
+            if len(names) <= MAX_METRICS:
+                payload = encode(events, names, producer=lane.producer, sequence=lane.sequence + 1, sent_at=now)
+        if payload is not None and len(payload) <= self._limits.bytes_:
+            lane.sequence += 1
+            lane.unconfirmed.append(Sealed(lane.producer, lane.sequence, len(events), payload))
+            return 0
+        if len(events) == 1:
+            return 1
         half = len(events) // 2
-        self._append(lane, events[:half], now)
-        self._append(lane, events[half:], now)
+        return self._append(lane, events[:half], now) + self._append(lane, events[half:], now)
 
 
 def _head(unconfirmed: deque[Sealed]) -> Iterator[Sealed]:

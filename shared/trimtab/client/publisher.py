@@ -139,7 +139,8 @@ class Publisher:
         """Flush, then stop for good; closing twice is harmless.
 
         Raises:
-            PublishFailed: time ran out. What is unconfirmed counts as `failed`; some of it may have reached the log.
+            PublishFailed: time ran out, or the publisher broke. What is unconfirmed counts as `failed`; some of it may
+                have reached the log.
         """
         with self._lock:
             if self._closed:
@@ -148,13 +149,12 @@ class Publisher:
             self._progress.notify_all()
         try:
             self.flush(timeout)
-        except PublishFailed:
+        except PublishFailed as unflushed:
             with self._lock:
-                if not self._cause:
-                    failure = self._buffer.undelivered(timeout, GIVEN_UP)
+                failure = unflushed if self._cause else self._buffer.undelivered(timeout, GIVEN_UP)
                 self._buffer.failed += self._buffer.pending
                 self._stopping = True  # a reply that still comes changes no count any more
-            raise failure from None
+            raise failure from self._cause
         finally:
             self._stop()
 
@@ -173,7 +173,7 @@ class Publisher:
 
     @property
     def failed(self) -> int:
-        """Events given up at `close`."""
+        """Events given up at `close`, and those that could not be written as JSON."""
         return self._buffer.failed
 
     @property
@@ -202,6 +202,8 @@ class Publisher:
             self.close(AT_EXIT_SECONDS)
         except PublishFailed as failure:
             _log.error("%s", failure)
+        except Exception:
+            _log.exception("the publisher could not be closed")
 
     def _make_threads_anew(self) -> None:
         self._lock = threading.Lock()
@@ -250,7 +252,11 @@ class Publisher:
                 with self._lock:
                     events = self._buffer.take()
                     self._hurry = False
-                outbox.seal(events, self._clock())
+                unwritable = outbox.seal(events, self._clock())
+                if unwritable:
+                    with self._lock:
+                        self._buffer.fail(unwritable)
+                        self._progress.notify_all()
                 del events  # they live on as bytes, a thirtieth of the memory
                 delay = longer(delay) if self._deliver(outbox) else 0.0
         except Exception as error:

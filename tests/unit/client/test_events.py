@@ -72,3 +72,11 @@ def test_an_event_that_skipped_validation_is_refused_where_json_cannot_hold_it()
     broken = OutcomeEvent.model_construct(**{**FIELDS, "occurred_at": NOW, "unit_id": "\ud800"})
     with pytest.raises(InvalidInput, match="JSON"):
         as_event(broken, {})
+
+
+@pytest.mark.parametrize("features", [{"\ud800": 1}, {"fine": 1, "\udfff": "x"}])
+def test_a_feature_that_has_no_utf8_is_refused_by_its_field(features: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput, match=r"^event: features .*UTF-8") as caught:
+        as_event(None, {**FIELDS, "features": features})
+    assert caught.value.field == "features"
+    str(caught.value).encode()

@@ -192,3 +192,27 @@ def test_what_was_sealed_before_an_outage_of_a_day_keeps_its_name_and_what_follo
 def test_limits_outside_their_range_are_refused(limits: dict[str, int]) -> None:
     with pytest.raises(ConfigurationError, match="choose"):
         Limits(**limits)
+
+
+UNWRITABLE = [
+    {"features": {"\ud800": 1}},
+    {"features": {"x": object()}},
+    {"metrics": None},
+    {"metrics": {f"m{number}": 1.0 for number in range(33)}},
+    {"epoch": [1]},
+    {"experiment_id": "\ud800"},
+    {"experiment_id": None},
+]
+
+
+@pytest.mark.parametrize("fields", UNWRITABLE)
+def test_an_event_that_cannot_be_written_fails_alone(fields: dict[str, Any]) -> None:
+    """It skipped validation, or was changed after it; those before and behind it in the same group travel."""
+    bad = event(3).model_copy(update=fields)
+    box = outbox()
+    assert box.seal([event(1), event(2), bad, event(4)], NOW) == 1
+    found = [back for batch in send_all(box) for back in unpacked(batch.payload)]
+    assert [back.unit_id for back in found] == ["user-1", "user-2", "user-4"]
+    box.seal([event(5)], NOW)
+    sequences = [batch.sequence for batch in send_all(box)]
+    assert len(sequences) == 1
