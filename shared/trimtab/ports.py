@@ -14,10 +14,19 @@ from trimtab.schema.dead_letter import DeadLetter
 from trimtab.schema.decision import LedgerEntry
 from trimtab.schema.experiment import Experiment, Status
 
+SCRATCH_MS = 3_600_000
+"""How long a scratch space may live, in milliseconds: far longer than any rebuild takes."""
+
 if TYPE_CHECKING:
     from trimtab.fold import Commit, Entry, ExperimentState, PartitionState
     from trimtab.fold.commit import Cursor, IdArray
     from trimtab.fold.dedupe import Mask
+
+
+def entry_order(entry_id: str) -> tuple[int, int]:
+    """A log entry's id as numbers that compare as the ids do."""
+    milliseconds, _, number = entry_id.partition("-")
+    return int(milliseconds), int(number or 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +54,7 @@ class EventLog(Protocol):
         """The data server's clock in milliseconds: one clock for every process."""
 
     def append(self, field: str, payload: bytes) -> str:
-        """Add one entry; returns its id."""
+        """Add one entry; returns its id. A full server refuses events, never control entries."""
 
     def announce(self, experiment_id: str, epoch: int, payload: bytes) -> bool:
         """Add an epoch's control entry, unless this or a later epoch was announced before; False says so."""
@@ -85,16 +94,20 @@ class PartitionStore(EventLog, Protocol):
         """The newest dead letters, newest first."""
 
     def space(self, name: str) -> PartitionStore:
-        """The same partition with its state kept elsewhere: `snapshot` or `rebuild`; `` is the live one."""
+        """The same partition with its state kept elsewhere: `snapshot`, a rebuild's; `` is the live one."""
+
+    def scratch(self) -> PartitionStore:
+        """A new space for the caller alone, to be cleared by it; those left for `SCRATCH_MS` are cleared here."""
 
     def copy_from(self, source: PartitionStore, over: Cursor | None = None) -> bool:
         """Replace this space's state by that of `source`, atomically; False if either moved meanwhile.
 
-        `over` is where this space must stand for that; default: where it stands now.
+        The copy has a `run` of its own, so whoever remembers the state it replaced cannot commit to it. `over` is where
+        this space must stand for that; default: where it stands now.
         """
 
     def clear(self) -> None:
-        """Remove this space's state."""
+        """Remove this space's state, all at once."""
 
     def dump(self) -> dict[str, object]:
         """All of the state in one comparable form, without `run`."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
 from logs import HOUR, Log, batch, event
 from trimtab.adapters.memory import MemoryPartition
+from trimtab.adapters.redis.connection import connect
 from trimtab.adapters.redis.partition import RedisPartition
 from trimtab.errors import LogGap
-from trimtab.fold import Commit, Cursor, Entry
+from trimtab.fold import Commit, Cursor, Entry, PartitionState
 from trimtab.fold.dedupe import Scope, marks_of
-from trimtab.ports import PartitionStore
+from trimtab.ports import SCRATCH_MS, PartitionStore
+from trimtab_worker.embedded import EmbeddedServer
 from trimtab_worker.services.accept_loss import accept_loss
 from trimtab_worker.services.ingest import DrainReport, Ingest
 from trimtab_worker.services.maintain import Maintain
@@ -124,6 +128,37 @@ def test_a_rebuild_replaces_what_was_damaged(partition: PartitionStore) -> None:
     assert log.drain().folded == 1, "and the fold goes on from there"
 
 
+@pytest.mark.parametrize("from_snapshot", [False, True], ids=["from-the-start", "from-a-snapshot"])
+def test_a_rebuild_is_not_undone_by_a_worker_that_remembers_the_damage(
+    partition: PartitionStore, from_snapshot: bool
+) -> None:
+    """A worker keeps its state between drains: after the repair it must not go on from the damaged one."""
+    log = filled(partition, n=10)
+    for n in range(10):
+        log.row(event(unit_id=f"more-{n}", occurred_at=partition.now()))
+    log.drain()
+    if from_snapshot:
+        assert Maintain(partition, retention_bytes=1).trim()
+        log.row(event(unit_id="since", occurred_at=partition.now()))
+        log.drain()
+    good = log.state().trials[1, "b"]
+    cursor = partition.load().cursor
+    damage = {"checkout": {"trials:1:b": "999"}}
+    assert partition.commit(Commit(cursor, partition={"id": cursor.id}, experiments=damage))
+    worker = Ingest(partition)
+    log.row(event(unit_id="remembered", occurred_at=partition.now()))
+    assert worker.drain(holder="worker").folded == 1
+    assert log.state().trials[1, "b"] == 1000
+    report = rebuild(partition, verify=False)
+    assert report.replaced
+    assert (report.from_snapshot != "0-0") is from_snapshot
+    assert log.state().trials[1, "b"] == good + 1
+    log.row(event(unit_id="next", occurred_at=partition.now()))
+    assert worker.drain(holder="worker").folded == 1
+    assert log.state().trials[1, "b"] == good + 2
+    assert rebuild(partition, verify=True).identical
+
+
 def test_a_trimmed_log_is_rebuilt_from_its_snapshot(partition: PartitionStore) -> None:
     """Duplicates of events whose entries are gone are still recognised: marks are part of the snapshot."""
     log = filled(partition)
@@ -165,6 +200,100 @@ def test_a_space_is_not_replaced_once_it_moved(partition: PartitionStore) -> Non
     assert other.load().cursor.id == "0-0"
 
 
+def test_a_space_is_not_replaced_by_one_that_moved(partition: PartitionStore) -> None:
+    """Half of one state and half of the next would be a state that never was."""
+    filled(partition, n=10)
+    other, load = partition.space("snapshot"), partition.load
+
+    def moving() -> PartitionState:
+        state = load()
+        assert partition.commit(Commit(state.cursor, partition={"id": "9999999999999-0"}))
+        return state
+
+    partition.load = moving  # type: ignore[method-assign]
+    assert not other.copy_from(partition)
+    assert other.load().cursor.id == "0-0"
+    partition.load = load  # type: ignore[method-assign]
+    assert other.copy_from(partition)
+
+
+def test_a_copy_is_a_life_of_its_own(partition: PartitionStore) -> None:
+    """Whoever remembers the replaced state, or the copied one, cannot commit to the copy."""
+    filled(partition, n=10)
+    other = partition.space("snapshot")
+    replaced, copied = other.load().cursor, partition.load().cursor
+    assert other.copy_from(partition)
+    assert other.load().cursor.id == copied.id
+    for stale in (replaced, copied):
+        assert not other.commit(Commit(Cursor(stale.run, copied.id), partition={"id": "9999999999999-0"}))
+    assert partition.load().cursor == copied
+
+
+def test_every_scratch_space_is_new_and_old_ones_are_cleared(
+    partition: PartitionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a crashed rebuild left behind is removed by a later one; what a running one works in is not."""
+    filled(partition, n=10)
+    crashed, running = partition.scratch(), partition.scratch()
+    assert crashed.copy_from(partition)
+    later = partition.now() + SCRATCH_MS
+    with monkeypatch.context() as patch:
+        patch.setattr(partition, "now", lambda: later - 60_000)
+        partition.scratch().clear()
+        assert digest(crashed) == digest(partition), "an hour has not passed"
+        patch.setattr(partition, "now", lambda: later + 60_000)
+        fresh = partition.scratch()
+        assert running.copy_from(partition)
+        patch.setattr(partition, "now", lambda: later + 120_000)
+        partition.scratch().clear()
+    assert crashed.load().cursor.id == "0-0"
+    assert fresh.load().cursor.id == "0-0"
+    assert digest(running) == digest(partition)
+    if isinstance(partition, RedisPartition):
+        crashed.clear()
+        fresh.clear()
+        running.clear()
+        assert partition._client.keys("*rebuild*") == []
+
+
+def test_a_cleared_space_takes_no_commit_of_whoever_worked_in_it(partition: PartitionStore) -> None:
+    filled(partition, n=10)
+    work = partition.scratch()
+    assert work.copy_from(partition)
+    remembered = work.load().cursor
+    work.clear()
+    assert not work.commit(Commit(remembered, partition={"id": "9999999999999-0"}))
+    assert not partition.copy_from(work, over=Cursor("stranger", "0-0"))
+
+
+@pytest.mark.parametrize("trimmed", [False, True], ids=["from-the-start", "from-a-snapshot"])
+def test_two_rebuilds_and_a_drain_at_once_leave_the_live_state_exact(server: EmbeddedServer, trimmed: bool) -> None:
+    """Each works in a space of its own and swaps over the state that it has compared, or tries again."""
+    clients = [connect(server.url) for _ in range(3)]
+    partitions = [RedisPartition(client, 0) for client in clients]
+    log = filled(partitions[0], n=1000)
+    upkeep = Maintain(partitions[0], retention_bytes=1)
+    if trimmed:
+        assert upkeep.trim()
+    worker, total = Ingest(partitions[2]), log.state().trials[1, "b"]
+    with ThreadPoolExecutor(2) as threads:
+        for number in range(10):
+            cursor = partitions[0].load().cursor
+            damage = {"checkout": {"trials:1:b": "999"}}
+            assert partitions[0].commit(Commit(cursor, partition={"id": cursor.id}, experiments=damage))
+            running = [threads.submit(rebuild, partitions[n], verify=False) for n in (0, 1)]
+            log.row(event(unit_id=f"meanwhile-{number}", occurred_at=partitions[2].now()))
+            worker.drain(holder="worker")
+            assert all(rebuilt.result().replaced for rebuilt in running)
+            assert worker.drain(holder="worker").dead == 0
+            total += 1
+            assert log.state().trials[1, "b"] == total
+            assert rebuild(partitions[0], verify=True).identical
+    assert clients[0].keys("*rebuild*") == []
+    for client in clients:
+        client.close()
+
+
 def test_the_lease_is_held_by_one(partition: PartitionStore) -> None:
     assert partition.take_lease("me", 30)
     assert not partition.take_lease("you", 30)
@@ -202,6 +331,23 @@ def test_a_quiet_log_is_told_the_time(partition: PartitionStore) -> None:
     Maintain(partition, 10**9).tick_clock()
     log.drain()
     assert abs(partition.load().clock - partition.now()) < 60_000
+
+
+def test_a_backlog_longer_than_the_retention_is_trimmed_at_once(partition: PartitionStore) -> None:
+    """A server that the backlog filled takes no event before, so there would be no next trim."""
+    filled(partition)
+    length = partition.ends().length
+    assert Maintain(partition, retention_bytes=1000).trim()
+    assert partition.ends().removed > length // 2
+    assert rebuild(partition, verify=True).identical
+
+
+def test_a_trim_has_no_limit(partition: PartitionStore) -> None:
+    """Redis stops an approximate trim after 10,000 entries unless told otherwise: the log would outgrow it."""
+    for _ in range(11_000):
+        partition.append("event", b"x")
+    partition.trim(partition.ends().last_id)
+    assert partition.ends().length < 500
 
 
 def test_unread_entries_that_somebody_trimmed_are_noticed(partition: PartitionStore) -> None:

@@ -17,15 +17,18 @@ from trimtab.fold import Commit, Entry, ExperimentState, PartitionState
 from trimtab.fold.commit import LOG_START, Cursor, IdArray
 from trimtab.fold.dedupe import Mask
 from trimtab.ids import new_incarnation
-from trimtab.ports import LogEnds, PartitionStore, Publication, PublicationStore, Published
+from trimtab.ports import (
+    SCRATCH_MS,
+    LogEnds,
+    PartitionStore,
+    Publication,
+    PublicationStore,
+    Published,
+    entry_order,
+)
 from trimtab.schema.dead_letter import DeadLetter
 from trimtab.schema.decision import LedgerEntry
 from trimtab.schema.event import CONTROL_FIELD
-
-
-def _order(entry_id: str) -> tuple[int, int]:
-    milliseconds, _, number = entry_id.partition("-")
-    return int(milliseconds), int(number or 0)
 
 
 @dataclass(slots=True)
@@ -39,6 +42,10 @@ class _State:
     marks: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     dead: list[DeadLetter] = field(default_factory=list)
 
+    @property
+    def cursor(self) -> Cursor:
+        return Cursor(self.cur.get("run", ""), self.cur.get("id", ""))
+
 
 @dataclass(slots=True)
 class _Partition:
@@ -49,6 +56,7 @@ class _Partition:
     added: int = 0
     epochs: dict[str, int] = field(default_factory=dict)
     spaces: dict[str, _State] = field(default_factory=lambda: defaultdict(_State))
+    rebuilds: dict[str, int] = field(default_factory=dict)
     lease: tuple[str, float] = ("", 0.0)
     drained_at: int | None = None
 
@@ -74,7 +82,7 @@ class MemoryPartition(PartitionStore):
 
     def append_at(self, milliseconds: int, field: str, payload: bytes) -> str:
         """As `append`, with the instant of the entry's id given; ids never fall, as on a server."""
-        last_ms, last_number = _order(self._all.last_id)
+        last_ms, last_number = entry_order(self._all.last_id)
         entry_id = f"{milliseconds}-0" if milliseconds > last_ms else f"{last_ms}-{last_number + 1}"
         self._all.entries.append(Entry(entry_id, {field.encode(): payload}))
         self._all.last_id = entry_id
@@ -92,7 +100,7 @@ class MemoryPartition(PartitionStore):
         return self._all.epochs.get(experiment_id, 0)
 
     def read(self, after: str, count: int, block_ms: int | None = None) -> list[Entry]:
-        return [entry for entry in self._all.entries if _order(entry.id) > _order(after)][:count]
+        return [entry for entry in self._all.entries if entry_order(entry.id) > entry_order(after)][:count]
 
     def ends(self) -> LogEnds:
         everything = self._all
@@ -100,7 +108,7 @@ class MemoryPartition(PartitionStore):
         return LogEnds(len(everything.entries), first, everything.last_id, LOG_START, everything.added)
 
     def trim(self, before: str) -> int:
-        old = [entry for entry in self._all.entries if _order(entry.id) < _order(before)]
+        old = [entry for entry in self._all.entries if entry_order(entry.id) < entry_order(before)]
         self._all.entries = self._all.entries[len(old) :]
         return len(old)
 
@@ -125,7 +133,7 @@ class MemoryPartition(PartitionStore):
 
     def commit(self, commit: Commit) -> bool:
         state = self._state
-        if (state.cur["run"], state.cur["id"]) != (commit.expected.run, commit.expected.id):
+        if state.cursor != commit.expected:
             return False
         state.cur |= commit.partition
         state.producers |= commit.producers
@@ -153,18 +161,29 @@ class MemoryPartition(PartitionStore):
         other._space = name
         return other
 
+    def scratch(self) -> MemoryPartition:
+        now = self.now()
+        for name in [name for name, began in self._all.rebuilds.items() if began <= now - SCRATCH_MS]:
+            self.space(name).clear()
+        space = self.space(f"rebuild-{secrets.token_hex(8)}")
+        self._all.rebuilds[space._space] = now
+        return space
+
     def copy_from(self, source: PartitionStore, over: Cursor | None = None) -> bool:
         if not isinstance(source, MemoryPartition):
             raise TypeError("a space is copied from a space of the same partition")
-        if over is not None and over != self.load().cursor:
+        read, over = source.load().cursor, over or self.load().cursor
+        if (source._state.cursor, self._state.cursor) != (read, over):
             return False
         dead = self._state.dead
         self._all.spaces[self._space] = copy.deepcopy(source._state)
         self._state.dead = dead
+        self._state.cur["run"] = secrets.token_hex(8)
         return True
 
     def clear(self) -> None:
         self._all.spaces.pop(self._space, None)
+        self._all.rebuilds.pop(self._space, None)
 
     def dump(self) -> dict[str, object]:
         state = self.load()

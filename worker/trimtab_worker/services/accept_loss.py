@@ -31,5 +31,7 @@ def accept_loss(store: PartitionStore, reason: str) -> int:
     store.append(CONTROL_FIELD, entry.model_dump_json().encode())
     while fold.step(report, None):
         pass
-    store.space("snapshot").copy_from(store)
-    return lost
+    for _ in range(ATTEMPTS):
+        if store.space("snapshot").copy_from(store):
+            return lost
+    raise LogGap(f"Partition {store.partition} goes on, but without a snapshot: it is folded faster than it is copied.")

@@ -13,7 +13,7 @@ import structlog
 from trimtab.errors import LogGap
 from trimtab.fold import Commit, Entry, PartitionState, Questions, ask, decode, mentioned, settle, survey
 from trimtab.fold.dedupe import Mask
-from trimtab.ports import PartitionStore
+from trimtab.ports import PartitionStore, entry_order
 from trimtab_worker.services.remembered import RememberedMarks
 
 LEASE_SECONDS = 5.0  # renewed at every read, which takes a second at most; a killed drain blocks others no longer
@@ -215,9 +215,3 @@ def check_gap(store: PartitionStore, state: PartitionState) -> None:
         raise LogGap(
             f"Unread entries of {where}, were removed from the log: somebody else trims it or deletes from it."
         )
-
-
-def entry_order(entry_id: str) -> tuple[int, int]:
-    """A stream id as numbers that compare as the ids do."""
-    milliseconds, _, number = entry_id.partition("-")
-    return int(milliseconds), int(number or 0)

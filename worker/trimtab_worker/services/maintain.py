@@ -44,17 +44,21 @@ class Maintain:
     def trim(self) -> bool:
         """Take a snapshot once half the retention was folded since the last, and trim the log behind the last.
 
-        So the log always reaches back to a snapshot, and never past what the fold has read.
+        So the log always reaches back to a snapshot, and never past what the fold has read. After a backlog that is
+        longer than the whole retention it is trimmed behind the new snapshot: a server that the backlog filled takes
+        no event before it is trimmed, so there would be no next time.
         """
         snapshot = self.store.space("snapshot")
         before, now = snapshot.load(), self.store.load()
-        if now.counters["bytes"] - before.counters["bytes"] < self.retention_bytes // 2:
+        folded = now.counters["bytes"] - before.counters["bytes"]
+        if folded < self.retention_bytes // 2:
             return False
         if not snapshot.copy_from(self.store):
             return False  # the fold moved on meanwhile; the next round tries again
-        if before.cursor.id != LOG_START:
-            removed = self.store.trim(before.cursor.id)
-            log.info("trimmed", partition=self.store.partition, entries=removed, before=before.cursor.id)
+        behind = (now if folded > self.retention_bytes else before).cursor.id
+        if behind != LOG_START:
+            removed = self.store.trim(behind)
+            log.info("trimmed", partition=self.store.partition, entries=removed, before=behind)
         return True
 
     def compact(self) -> None:

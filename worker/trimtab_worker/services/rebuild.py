@@ -8,8 +8,8 @@ from hashlib import sha256
 
 from trimtab.errors import LogGap
 from trimtab.fold.commit import LOG_START
-from trimtab.ports import PartitionStore
-from trimtab_worker.services.ingest import DrainReport, Ingest, entry_order
+from trimtab.ports import PartitionStore, entry_order
+from trimtab_worker.services.ingest import DrainReport, Ingest
 
 SWAPS = 50  # the live fold may move on between catching up and swapping; each try leaves less to catch up with
 
@@ -39,8 +39,19 @@ def rebuild(store: PartitionStore, *, verify: bool) -> RebuildReport:
     Raises:
         LogGap: the log was trimmed and no snapshot reaches back to the trim.
     """
-    work = store.space("rebuild")
-    work.clear()
+    work = store.scratch()
+    try:
+        return _rebuild(store, work, verify=verify)
+    finally:
+        work.clear()
+
+
+def digest(store: PartitionStore) -> str:
+    """SHA-256, in hex, of all of a state."""
+    return sha256(json.dumps(store.dump(), sort_keys=True).encode()).hexdigest()
+
+
+def _rebuild(store: PartitionStore, work: PartitionStore, *, verify: bool) -> RebuildReport:
     start = _start_from_snapshot(store, work)
     report = DrainReport()
     for _ in range(SWAPS):
@@ -51,7 +62,6 @@ def rebuild(store: PartitionStore, *, verify: bool) -> RebuildReport:
             continue  # the live fold moved on while we looked; catch up with it
         replaced = not verify and store.copy_from(work, over=live.cursor)
         if verify or replaced:
-            work.clear()
             return RebuildReport(
                 partition=store.partition,
                 cursor=live.cursor.id,
@@ -66,18 +76,15 @@ def rebuild(store: PartitionStore, *, verify: bool) -> RebuildReport:
     )
 
 
-def digest(store: PartitionStore) -> str:
-    """SHA-256, in hex, of all of a state."""
-    return sha256(json.dumps(store.dump(), sort_keys=True).encode()).hexdigest()
-
-
 def _start_from_snapshot(store: PartitionStore, work: PartitionStore) -> str:
     """Put the newest snapshot into `work`, if there is one; returns the cursor to fold from."""
     snapshot = store.space("snapshot")
     start = snapshot.load().cursor
     if start.id != LOG_START:
-        work.copy_from(snapshot)
-    elif removed := store.ends().removed:
+        while not work.copy_from(snapshot):
+            pass  # a trim has just replaced it, which it does once in many drains
+        return work.load().cursor.id
+    if removed := store.ends().removed:
         raise LogGap(
             f"{removed} entries of partition {store.partition} were trimmed from its log and there is no snapshot: "
             "what they said cannot be folded again."

@@ -12,12 +12,12 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from trimtab.adapters.redis.scripts import source
-from trimtab.adapters.redis.stream import RedisLog, text
+from trimtab.adapters.redis.stream import RedisLog, text, texts
 from trimtab.errors import CorruptState
 from trimtab.fold import Commit, Entry, ExperimentState, PartitionState
 from trimtab.fold.commit import LOG_START, Cursor, IdArray
 from trimtab.fold.dedupe import Mask, all_buckets
-from trimtab.ports import LogEnds, PartitionStore
+from trimtab.ports import SCRATCH_MS, LogEnds, PartitionStore
 from trimtab.schema.dead_letter import DeadLetter
 from trimtab.schema.keys import PartitionKeys
 
@@ -33,8 +33,11 @@ class RedisPartition(RedisLog, PartitionStore):
         self.keys = PartitionKeys(partition, space)
         # The library turns each entry into a dictionary twice as slowly as `read` does.
         client.set_response_callback("XREAD", lambda reply, **_: reply)
+        self._load = client.register_script(source("load"))
         self._commit = client.register_script(source("commit"))
         self._copy = client.register_script(source("copy"))
+        self._lease = client.register_script(source("lease"))
+        self._report = client.register_script(source("report"))
 
     # ── the log ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -63,27 +66,28 @@ class RedisPartition(RedisLog, PartitionStore):
         )
 
     def trim(self, before: str) -> int:
-        return int(self._client.xtrim(self.keys.events, minid=before, approximate=True))
+        # Approximate: whole nodes of some hundred entries. Without `limit=0` it would stop after 10,000 entries.
+        return int(self._client.xtrim(self.keys.events, minid=before, approximate=True, limit=0))
 
     # ── the state ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def load(self) -> PartitionState:
-        self._client.hsetnx(self.keys.cur, "run", secrets.token_hex(8))
-        self._client.hsetnx(self.keys.cur, "id", LOG_START)
-        pipe = self._client.pipeline(transaction=True)
-        for key in (self.keys.cur, self.keys.producers, self.keys.seen):
-            pipe.hgetall(key)
-        return PartitionState.parse(*(_texts(reply) for reply in pipe.execute()))
+        keys = [self.keys.cur, self.keys.producers, self.keys.seen]
+        cur, producers, seen = self._load(keys=keys, args=[_new_run(), LOG_START])
+        return PartitionState.parse(texts(cur), texts(producers), texts(seen))
 
     def load_experiments(self, names: Iterable[str]) -> dict[str, ExperimentState | None]:
+        # No transaction, which a full server refuses even around reads: each state is one key. If they move between
+        # two answers, the commit that they lead to is refused.
         wanted = list(names)
-        pipe = self._client.pipeline(transaction=True)
+        pipe = self._client.pipeline(transaction=False)
         for name in wanted:
             pipe.hgetall(self.keys.stats(name))
         replies = pipe.execute() if wanted else []
+        states = [{text(key): text(value) for key, value in fields.items()} for fields in replies]
         return {
-            name: ExperimentState.parse(name, _texts(fields)) if fields else None
-            for name, fields in zip(wanted, replies, strict=True)
+            name: ExperimentState.parse(name, fields) if fields else None
+            for name, fields in zip(wanted, states, strict=True)
         }
 
     def experiments(self) -> list[str]:
@@ -126,6 +130,14 @@ class RedisPartition(RedisLog, PartitionStore):
     def space(self, name: str) -> RedisPartition:
         return RedisPartition(self._client, self.partition, name)
 
+    def scratch(self) -> RedisPartition:
+        now = self.now()
+        for name in self._client.zrangebyscore(self.keys.rebuilds, "-inf", now - SCRATCH_MS):
+            self.space(text(name)).clear()
+        space = self.space(f"rebuild-{secrets.token_hex(8)}")
+        self._client.zadd(self.keys.rebuilds, {space.keys.space: now})  # before anything is written there
+        return space
+
     def copy_from(self, source: PartitionStore, over: Cursor | None = None) -> bool:
         if not isinstance(source, RedisPartition):
             raise TypeError("a space is copied from a space of the same partition")
@@ -135,12 +147,14 @@ class RedisPartition(RedisLog, PartitionStore):
         pairs = [key for name in names for key in (source.keys.prefix + name, self.keys.prefix + name)]
         gone = sorted(set(self._state_names(mine)) - set(names))
         keys = [source.keys.cur, self.keys.cur, *pairs, *(self.keys.prefix + name for name in gone)]
-        return bool(self._copy(keys=keys, args=[state.cursor.run, state.cursor.id, over.run, over.id, len(names)]))
+        expected = [state.cursor.run, state.cursor.id, over.run, over.id]
+        return bool(self._copy(keys=keys, args=[*expected, len(names), _new_run()]))
 
     def clear(self) -> None:
-        for name in self._state_names(self.load()):
-            self._client.unlink(self.keys.prefix + name)
-        self._client.unlink(self.keys.dead)
+        # One command, so that no copy and no fold ever finds a part of the state.
+        names = self._state_names(self.load())
+        self._client.unlink(self.keys.dead, *(self.keys.prefix + name for name in names))
+        self._client.zrem(self.keys.rebuilds, self.keys.space)
 
     def dump(self) -> dict[str, object]:
         state = self.load()
@@ -166,12 +180,7 @@ class RedisPartition(RedisLog, PartitionStore):
     # ── the drain's courtesies ───────────────────────────────────────────────────────────────────────────────────
 
     def take_lease(self, holder: str, seconds: float) -> bool:
-        milliseconds = int(seconds * 1000)
-        if self._client.set(self.keys.lease, holder, nx=True, px=milliseconds):
-            return True
-        if self._client.get(self.keys.lease) != holder.encode():
-            return False
-        return bool(self._client.pexpire(self.keys.lease, milliseconds))
+        return bool(self._lease(keys=[self.keys.lease], args=[holder, int(seconds * 1000)]))
 
     def leave_lease(self, holder: str) -> None:
         # Not atomic, and need not be: whoever drains without the lease loses at most a commit.
@@ -179,11 +188,15 @@ class RedisPartition(RedisLog, PartitionStore):
             self._client.unlink(self.keys.lease)
 
     def report_drain(self) -> None:
-        self._client.set(self.keys.drain, self.now())
+        self._report(keys=[self.keys.drain], args=[self.now()])
 
     def drained_at(self) -> int | None:
         reported = self._client.get(self.keys.drain)
         return int(reported) if reported else None
+
+
+def _new_run() -> str:
+    return secrets.token_hex(8)
 
 
 def _plan(commit: Commit) -> dict[str, Any]:
@@ -209,7 +222,3 @@ def _flat(fields: Mapping[str, str]) -> list[str]:
 def _packed(marks: IdArray) -> bytes:
     """Marks as 19 digits each, joined."""
     return marks.astype("S19").tobytes()
-
-
-def _texts(fields: Mapping[bytes, bytes]) -> dict[str, str]:
-    return {text(name): text(value) for name, value in fields.items()}

@@ -8,6 +8,7 @@ from typing import Any
 from redis import Redis
 
 from trimtab.adapters.redis.scripts import source
+from trimtab.adapters.redis.stream import texts
 from trimtab.errors import Conflict
 from trimtab.ids import new_incarnation
 from trimtab.ports import Publication, PublicationStore, Published
@@ -25,7 +26,10 @@ class RedisPublications(PublicationStore):
 
     def __init__(self, client: Redis) -> None:
         self._client: Any = client  # see `stream.RedisLog` on redis-py's annotations
+        self._read = client.register_script(source("read"))
         self._publish = client.register_script(source("publish"))
+        self._register = client.register_script(source("register"))
+        self._tick = client.register_script(source("tick"))
 
     def create_log(self, partitions: int) -> int:
         self._client.hsetnx(keys.LOG, "partitions", partitions)
@@ -40,13 +44,10 @@ class RedisPublications(PublicationStore):
 
     def read(self, experiment_id: str) -> Published | None:
         names = ExperimentKeys(experiment_id)
-        pipe = self._client.pipeline(transaction=True)
-        pipe.hgetall(names.definition)
-        pipe.get(names.weights)
-        fields, document = pipe.execute()
+        fields, document = self._read(keys=[names.definition, names.weights])
         if not fields:
             return None
-        text = {name.decode(): value.decode() for name, value in fields.items()}
+        text = texts(fields)
         return Published(
             experiment=Experiment.model_validate_json(text["definition"]),
             status=Status(text["status"]),
@@ -84,7 +85,7 @@ class RedisPublications(PublicationStore):
             reason = "its revision moved on meanwhile" if outcome == -1 else "newer outcomes are published already"
             name = publication.experiment.id
             raise Conflict(f"Experiment {name!r} was not published: {reason}. Read it and try again.")
-        self._client.sadd(keys.EXPERIMENTS, publication.experiment.id)
+        self._register(keys=[keys.EXPERIMENTS], args=[publication.experiment.id])
 
     def ledger(self, experiment_id: str, count: int) -> list[LedgerEntry]:
         entries = self._client.xrevrange(ExperimentKeys(experiment_id).ledger, count=count)
@@ -96,7 +97,7 @@ class RedisPublications(PublicationStore):
 
     def claim_tick(self, experiment_id: str, slot: int, seconds: float) -> bool:
         key = ExperimentKeys(experiment_id).tick(slot)
-        return bool(self._client.set(key, 1, nx=True, px=max(1, int(seconds * 1000))))
+        return bool(self._tick(keys=[key], args=[max(1, int(seconds * 1000))]))
 
 
 def _fields(publication: Publication) -> list[Any]:

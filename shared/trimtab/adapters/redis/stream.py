@@ -20,6 +20,7 @@ class RedisLog(EventLog):
         self.keys = PartitionKeys(partition)
         # redis-py's annotations join the reply shapes of every protocol version; ours is one (see `connection`).
         self._client: Any = client
+        self._append = client.register_script(source("append"))
         self._announce = client.register_script(source("announce"))
 
     def now(self) -> int:
@@ -27,6 +28,8 @@ class RedisLog(EventLog):
         return int(seconds) * 1000 + int(micros) // 1000
 
     def append(self, field: str, payload: bytes) -> str:
+        if field == CONTROL_FIELD:
+            return text(self._append(keys=[self.keys.events], args=[field, payload]))
         return text(self._client.xadd(self.keys.events, {field: payload}))
 
     def announce(self, experiment_id: str, epoch: int, payload: bytes) -> bool:
@@ -40,3 +43,8 @@ class RedisLog(EventLog):
 def text(value: Any) -> str:
     """A reply's bytes as text."""
     return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def texts(words: list[bytes]) -> dict[str, str]:
+    """A hash as a script returns it: names and values in turn."""
+    return {text(name): text(value) for name, value in zip(words[::2], words[1::2], strict=True)}

@@ -1,11 +1,14 @@
-#!lua
+#!lua flags=allow-oom
 -- Replaces one space of a partition's state by another, if the source still stands where it was read.
 --
 -- KEYS  1 source cur  2 target cur, then pairs of source and target key, then target keys without a source.
--- ARGV  1 run of the source  2 its cursor id  3 run of the target  4 its cursor id  5 how many pairs.
+-- ARGV  1 run of the source  2 its cursor id  3 run of the target  4 its cursor id  5 how many pairs
+--       6 run that the copy begins.
 -- returns 1 if copied, 0 if source or target has moved.
 --
--- Invariant: a space is always a whole state at one cursor.
+-- Invariant: a space is always a whole state at one cursor; a copy is a new life, so nobody who remembers the replaced
+-- state, or the copied one, can commit to it.
+-- allow-oom: a full server is relieved by a trim, which takes a snapshot first.
 
 local function stands_at(key, run, id)
   return redis.call('HGET', key, 'run') == run and redis.call('HGET', key, 'id') == id
@@ -23,4 +26,5 @@ end
 for i = last + 1, #KEYS do
   redis.call('UNLINK', KEYS[i])
 end
+redis.call('HSET', KEYS[2], 'run', ARGV[6])
 return 1
