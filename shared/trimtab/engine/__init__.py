@@ -6,8 +6,9 @@
     exact    likelihood    correlated   a proposal    projection    holds, verdicts,
     sums     θ̂, L, τ       P(best)                    one box       outlook, wording
 
-`probability` (on `quadrature` and `lattice`) computes P(best); `inputs` estimates what `decide` takes; `decide` is what
-the ledger replays. `compute` holds `Engine`, the same way for whoever only has counts.
+`estimation` climbs (`newton`) the likelihood of `one_epoch` or `many_epochs`. P(best) comes from `probability` (on
+`quadrature`) and, given common factors (`one_level`, or on a `lattice`), from `correlated`. `inputs` estimates what
+`decide` takes; `decide` is what the ledger replays. `compute` holds `Engine`, the same way for whoever only has counts.
 """
 
 from trimtab.engine.cells import Cells

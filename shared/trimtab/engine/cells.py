@@ -48,12 +48,13 @@ class Cells:
         place = {variant: k for k, variant in enumerate(ids)}
         known = {key: value for key, value in sums.items() if key[1] in place}
         row = {epoch: e for e, epoch in enumerate(sorted({epoch for epoch, _ in known}))}
-        n, total, total_sq = (np.zeros((len(row), len(ids)), dtype=object) for _ in range(3))
+        grid = [[(0, 0, 0)] * len(ids) for _ in row]
         for (epoch, variant), values in known.items():
             _check_cell(epoch, variant, values)
-            cell = row[epoch], place[variant]
-            n[cell], total[cell], total_sq[cell] = map(int, values)
-        return cls(ids, n, total, total_sq, scale)
+            n, total, total_sq = values
+            grid[row[epoch]][place[variant]] = int(n), int(total), int(total_sq)
+        exact = np.array(grid, object).reshape(len(row), len(ids), 3)
+        return cls(ids, exact[:, :, 0], exact[:, :, 1], exact[:, :, 2], scale)
 
     @cached_property
     def counts(self) -> Floats:
@@ -68,12 +69,13 @@ class Cells:
     @cached_property
     def trials(self) -> list[int]:
         """(K,) units per variant over all epochs."""
-        return [int(value) for value in self.n.sum(axis=0)]
+        return [sum(column) for column in zip(*self.n.tolist(), strict=True)] or [0] * len(self.variants)
 
     @cached_property
     def totals(self) -> list[float]:
         """(K,) Σ of the metric per variant over all epochs, in its own unit."""
-        return [int(value) / self.scale for value in self.total.sum(axis=0)]
+        columns = zip(*self.total.tolist(), strict=True)
+        return [sum(column) / self.scale for column in columns] or [0.0] * len(self.variants)
 
     @cached_property
     def squares_within(self) -> Floats:

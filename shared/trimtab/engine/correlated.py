@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr
 
-from trimtab.engine.lattice import LATTICE_FROM, MAX_FACTORS, factor_points
+from trimtab.engine.lattice import MAX_FACTORS, factor_points
 from trimtab.engine.probability import Floats, best_of_normals, probability_best_normal
-from trimtab.engine.quadrature import COARSE, ORDER
+from trimtab.engine.quadrature import COARSE, EXACT
 from trimtab.errors import InvalidInput
 
 _NOTHING = 1e-9  # a factor with less than this share of a variant's own variance moves P(best) by less than that
+_AS_LARGE = 1 - 5e-7  # of pivots equal but for the last bits, the first is taken on every machine
 
 
 def probability_best_mvn(mean: npt.ArrayLike, cov: npt.ArrayLike, prec_diag: npt.ArrayLike) -> Floats:
@@ -32,7 +35,7 @@ def probability_best_mvn(mean: npt.ArrayLike, cov: npt.ArrayLike, prec_diag: npt
         prec_diag: (K,) precision of each variant given the factors, > 0.
 
     Returns:
-        (K,) probabilities that add up to 1; within 1e-6 for up to two factors, 3e-4 beyond.
+        (K,) probabilities that add up to 1; within 1e-6 for one factor, 3e-4 beyond.
 
     Raises:
         InvalidInput: a value is not finite, or a precision not positive.
@@ -42,52 +45,75 @@ def probability_best_mvn(mean: npt.ArrayLike, cov: npt.ArrayLike, prec_diag: npt
     if len(effect) == 1:
         return np.ones(1)
     if len(effect) == 2:
-        return _two(effect, covariance)
-    factors, noise = _factors(covariance, precision)
-    if factors.shape[1] == 0:
-        return probability_best_normal(effect, np.sqrt(noise))
-    unit = np.sqrt(noise.max())
-    points, weight = factor_points((factors**2 / noise[:, None]).max(axis=0), len(effect))
-    means = (effect - effect.max() + points @ factors.T) / unit
-    order = COARSE if len(points) >= LATTICE_FROM else ORDER
-    given = best_of_normals(means, np.broadcast_to(np.sqrt(noise) / unit, means.shape), order)
-    mixed = weight @ given
-    shares: Floats = mixed / mixed.sum()
-    return shares
+        return _two(effect, covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    return best_given_factors(effect - effect.max(), *_factors(covariance, precision))
 
 
-def _two(effect: Floats, covariance: Floats) -> Floats:
+def best_given_factors(effect: Floats, own: Floats, loads: Floats) -> Floats:
+    """P(best) (K,) of effects (K,) that are independent given r standard normal factors, unchecked.
+
+    Args:
+        effect: (K,) means, the largest near 0.
+        own: (K,) sds given the factors, > 0.
+        loads: (K, r) on the factors, in units of `own`.
+    """
+    if len(effect) == 1:
+        return np.ones(1)
+    largest = float(np.abs(loads).max(initial=0.0))
+    if largest == 0:
+        return probability_best_normal(effect, own)
+    points, weight = factor_points(largest**2, *loads.shape[::-1])
+    rule = EXACT if loads.shape[1] == 1 else COARSE
+    spread = own[:, None]
+    given = best_of_normals(effect[:, None] + (spread * loads) @ points, spread, rule)
+    mixed: Floats = given @ weight
+    return mixed
+
+
+def _two(effect: Floats, variance: float) -> Floats:
     """P(best) of two variants: one Φ of their standardised difference."""
     difference = effect[0] - effect[1]
-    variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
     certain = np.sign(difference) * np.inf if difference else 0.0
     z = difference / np.sqrt(variance) if variance > 0 else certain
     return np.array([float(ndtr(z)), float(ndtr(-z))])
 
 
 def _factors(covariance: Floats, precision: Floats) -> tuple[Floats, Floats]:
-    """Factor loadings (K, r) and each variant's own variance (K,), so that cov ≅ FFᵀ + diag(own) up to shifts."""
-    own = 1 / precision
-    share = precision / precision.sum()
-    rest = covariance - np.diag(own)
-    rest = rest - (rest @ share)[:, None] - (share @ rest)[None, :] + share @ rest @ share
-    scale = np.sqrt(precision)
-    left = scale[:, None] * rest * scale  # in units of each variant's own variance
-    columns: list[Floats] = []
-    while len(columns) < len(own):
+    """Each variant's own sd (K,), and its loads F (K, r) on the factors in units of that.
+
+    cov ≅ diag(own)(FFᵀ + I)diag(own), up to shifts that no contrast sees. What only more than `MAX_FACTORS` factors
+    would explain is added to the variants' own.
+    """
+    left = _rest(covariance, precision)
+    own = 1 / np.sqrt(precision)
+    loads: list[Floats] = []
+    while len(loads) < len(own):
         size = left.diagonal()
         largest = float(size.max())
         if largest < _NOTHING:
             break
-        if len(columns) == MAX_FACTORS:
-            own = own * (1 + np.maximum(size, 0))
-            break
-        # Rounded, so that of pivots equal but for the last bit the first is taken everywhere.
-        pivot = int(np.argmax(np.round(size / largest, 6)))
-        column = left[:, pivot] / np.sqrt(size[pivot])
-        columns.append(column / scale)
-        left = left - np.outer(column, column)
-    return (np.stack(columns, axis=1) if columns else np.empty((len(own), 0))), own
+        if len(loads) == MAX_FACTORS:
+            more = np.sqrt(1 + np.maximum(size, 0))
+            return own * more, np.array(loads).T / more[:, None]
+        pivot = int((size > largest * _AS_LARGE).argmax())
+        loads.append(left[:, pivot] / math.sqrt(size[pivot]))
+        left = left - loads[-1][:, None] * loads[-1]
+    return own, np.array(loads).reshape(-1, len(own)).T
+
+
+def _rest(covariance: Floats, precision: Floats) -> Floats:
+    """B (K, K), which the factors explain, in units of each variant's own sd."""
+    own = 1 / precision
+    share = precision / precision.sum()
+    rest = covariance.copy()
+    rest.flat[:: len(own) + 1] -= own
+    row = rest @ share
+    rest -= (row - row @ share)[:, None]
+    rest -= row
+    scale = np.sqrt(precision)
+    rest *= scale[:, None]
+    rest *= scale
+    return rest
 
 
 def _check(effect: Floats, covariance: Floats, precision: Floats) -> None:
@@ -101,5 +127,5 @@ def _check(effect: Floats, covariance: Floats, precision: Floats) -> None:
     for name, values in (("mean", effect), ("cov", covariance), ("prec_diag", precision)):
         if not np.isfinite(values).all():
             raise InvalidInput(f"{name} holds a value that is not finite.", field=name)
-    if not (precision > 0).all():
+    if precision.min() <= 0:
         raise InvalidInput("prec_diag holds a precision that is not above 0.", field="prec_diag")

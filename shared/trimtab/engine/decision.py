@@ -150,9 +150,9 @@ def _hold(
 
 def _sorted(inputs: Inputs) -> Inputs:
     """`inputs` with variants in the order of their ids, which is the order all ties are broken in."""
-    order = sorted(range(len(inputs.variants)), key=inputs.variants.__getitem__)
-    if order == list(range(len(order))):
+    if list(inputs.variants) == sorted(inputs.variants):
         return inputs
+    order = sorted(range(len(inputs.variants)), key=inputs.variants.__getitem__)
     moved = {
         name: tuple(getattr(inputs, name)[k] for k in order)
         for name in ("variants", "theta", "precision", "trials", "successes")
@@ -172,13 +172,13 @@ def _propose(inputs: Inputs, belief: Belief) -> dict[str, float]:
         kind=inputs.kind,
     )
     shares = strategy(inputs.strategy)(evidence)
-    return dict(zip(inputs.variants, np.round(shares, 9).tolist(), strict=True))
+    return dict(zip(inputs.variants, shares.round(9).tolist(), strict=True))
 
 
 def _posterior(inputs: Inputs, belief: Belief) -> dict[str, Posterior]:
     columns = (belief.p_best.tolist(), belief.effects.tolist(), belief.effect_sds.tolist(), inputs.trials)
     return {
-        variant: Posterior.model_construct(
+        variant: Posterior(
             p_best=p, effect_size=_significant(effect), effect_sd=_significant(sd), trials=n
         )
         for variant, p, effect, sd, n in zip(inputs.variants, *columns, strict=True)
@@ -194,7 +194,7 @@ def _previous(inputs: Inputs) -> list[int]:
 
 
 def _halted(inputs: Inputs) -> list[str]:
-    halted = [variant for variant in inputs.variants if variant in set(inputs.halted)]
+    halted = [variant for variant in inputs.variants if variant in inputs.halted]
     return [v for v in halted if v != inputs.control] if len(halted) == len(inputs.variants) else halted
 
 

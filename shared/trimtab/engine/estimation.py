@@ -14,7 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from trimtab.engine.cells import Cells
-from trimtab.engine.likelihood import Binomial, Family, Point, Poisson, at
+from trimtab.engine.likelihood import Binomial, Family, Poisson
+from trimtab.engine.many_epochs import ManyEpochs, laplacian
+from trimtab.engine.newton import summit
+from trimtab.engine.one_epoch import OneEpoch, information
 from trimtab.errors import InvalidInput
 from trimtab.schema.experiment import MetricKind
 
@@ -22,10 +25,6 @@ Floats = npt.NDArray[np.float64]
 
 PRIOR_SD = .5
 """τ of effects on the logit or log scale: a factor of 1.65 either way is one standard deviation."""
-
-_STEPS = 60  # Newton takes about six; step halving may need more on adversarial data
-_LONGEST_STEP = 2.0  # in logits: from the far flat tail a full step would overshoot to infinity
-_CONVERGED = 1e-10
 
 
 @dataclass(frozen=True)
@@ -52,29 +51,28 @@ def estimate(cells: Cells, kind: MetricKind) -> Estimate:
 
 
 def _binary(cells: Cells) -> Estimate:
-    wrong = (cells.total < 0) | (cells.total > cells.n)
-    if wrong.any():
-        _, k = np.argwhere(wrong)[0]
-        value = cells.total[:, k].max()
-        raise InvalidInput(
-            f"Variant {cells.variants[k]!r} has a cell with {value} successes, outside 0 … its number of trials.",
-            variant=cells.variants[k],
-            field="successes",
-            value=value,
-        )
-    n, y = cells.counts, cells.sums
+    rows = list(zip(cells.n.tolist(), cells.total.tolist(), strict=True))
+    for units, successes in rows:
+        for variant, n, y in zip(cells.variants, units, successes, strict=True):
+            if not 0 <= y <= n:
+                raise InvalidInput(
+                    f"Variant {variant!r} has a cell with {y} successes, outside 0 … its number of trials.",
+                    variant=variant,
+                    field="successes",
+                    value=y,
+                )
     # All or no successes: the epoch's level runs to infinity and takes every contrast with it.
-    telling = (y.sum(axis=1) > 0) & (y.sum(axis=1) < n.sum(axis=1))
-    return _fit(Binomial(), n[telling], y[telling])
+    telling = [(n, [s / cells.scale for s in y]) for n, y in rows if 0 < sum(y) < sum(n) * cells.scale]
+    return _fit(Binomial(), telling, len(cells.variants))
 
 
 def _share(cells: Cells) -> Estimate:
-    n, sums = cells.counts, cells.sums
     dispersion = _dispersion(cells)
-    telling = sums.sum(axis=1) > 0
-    if dispersion <= 0 or not telling.any():
+    units, sums = cells.counts.tolist(), (cells.sums / (dispersion or 1)).tolist()
+    telling = [(n, y) for n, y in zip(units, sums, strict=True) if sum(y) > 0]
+    if dispersion <= 0 or not telling:
         return silent(len(cells.variants))
-    return _fit(Poisson(), n[telling], sums[telling] / dispersion)
+    return _fit(Poisson(), telling, len(cells.variants))
 
 
 def _dispersion(cells: Cells) -> float:
@@ -93,11 +91,11 @@ def _continuous(cells: Cells) -> Estimate:
     size, variance = len(cells.variants), cells.variance_within()
     if variance <= 0:
         return silent(size)
-    information, precision = _laplacian(cells.counts / variance)
+    matrix, precision = laplacian(cells.counts / variance)
     prior_sd = .5 * float(np.sqrt(variance))
     score = cells.deviations.sum(axis=0) / variance
-    theta = np.linalg.solve(information + np.eye(size) / prior_sd**2, score)
-    return Estimate(theta, information, precision, prior_sd)
+    theta = np.linalg.solve(matrix + np.eye(size) / prior_sd**2, score)
+    return Estimate(theta, matrix, precision, prior_sd)
 
 
 _MODELS: dict[MetricKind, Callable[[Cells], Estimate]] = {
@@ -112,45 +110,22 @@ def silent(size: int) -> Estimate:
     return Estimate(np.zeros(size), np.zeros((size, size)), np.zeros(size), 0.0)
 
 
-def _fit(family: Family, n: Floats, y: Floats) -> Estimate:
-    """The maximum of the penalised log-likelihood by damped Newton over levels and effects together.
+def _fit(family: Family, epochs: list[tuple[list[float], list[float]]], size: int) -> Estimate:
+    """The maximum of the penalised log-likelihood over levels and effects together; no epoch leaves the prior.
 
-    It is concave, so what is found is the maximum. Levels are eliminated from each step, which leaves K equations:
-    (L + I/τ²) δθ = Σₑ(rₑ − vₑ Σₖr_ek/Σₖv_ek) − θ/τ², and δα_e = (Σₖr_ek − vₑ·δθ)/Σₖv_ek.
+    Args:
+        family: of one unit's distribution.
+        epochs: units and totals (K,) of each.
+        size: K.
     """
     ridge = 1 / PRIOR_SD**2
-    here = at(family, n, y, ridge, family.link(y.sum(axis=1) / n.sum(axis=1)), np.zeros(n.shape[1]))
-    penalty = ridge * np.eye(n.shape[1])
-    for _ in range(_STEPS):
-        information, _ = _laplacian(here.weight)
-        whole, excess = here.weight.sum(axis=1), here.residual.sum(axis=1)
-        score = here.residual.sum(axis=0) - (excess / whole) @ here.weight - ridge * here.theta
-        effect = np.linalg.solve(information + penalty, score)
-        level = (excess - here.weight @ effect) / whole
-        longest = max(np.abs(effect).max(), np.abs(level).max(initial=0.0))
-        if longest < _CONVERGED:
-            break
-        here = _climb(family, n, y, ridge, here, level, effect, min(1.0, _LONGEST_STEP / longest))
-    information, precision = _laplacian(here.weight)
-    return Estimate(here.theta, information, precision, PRIOR_SD)
-
-
-def _climb(
-    family: Family, n: Floats, y: Floats, ridge: float, here: Point, level: Floats, effect: Floats, length: float
-) -> Point:
-    """The point a step leads to, halved until it is no lower than `here`, up to rounding."""
-    least = here.value - 1e-12 * (1 + abs(here.value))
-    for _ in range(40):
-        there = at(family, n, y, ridge, here.level + length * level, here.theta + length * effect)
-        if there.value >= least:
-            return there
-        length /= 2
-    return here
-
-
-def _laplacian(weight: Floats) -> tuple[Floats, Floats]:
-    """L = Σₑ diag(vₑ) − vₑvₑᵀ/Σₖv_ek and Σₑ vₑ, from v (E, K); epochs without weight add nothing."""
-    level = weight.sum(axis=1)
-    precision = weight.sum(axis=0)
-    share = weight / np.where(level > 0, level, 1.0)[:, None]
-    return np.diag(precision) - weight.T @ share, precision
+    if not epochs:
+        return Estimate(np.zeros(size), np.zeros((size, size)), np.zeros(size), PRIOR_SD)
+    if len(epochs) == 1:
+        single = summit(OneEpoch(family, *epochs[0], ridge))
+        return Estimate(
+            np.array(single.theta), np.array(information(single.weight)), np.array(single.weight), PRIOR_SD
+        )
+    n, y = np.array(epochs, float).transpose(1, 0, 2)
+    found = summit(ManyEpochs(family, n, y, ridge))
+    return Estimate(found.theta, *laplacian(found.weight), PRIOR_SD)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import le
 
 from trimtab.engine.projection import project
 from trimtab.errors import InvalidInput
@@ -44,18 +45,22 @@ class Box:
     def high(self, k: int) -> int:
         return self.pinned[k] if k in self.pinned else min(self.ceiling[k], self.previous[k] + self.step)
 
+    def bounds(self) -> tuple[list[int], list[int]]:
+        """`low` and `high` of every place."""
+        low = [max(floor, before - self.step) for floor, before in zip(self.floor, self.previous, strict=True)]
+        high = [min(ceiling, before + self.step) for ceiling, before in zip(self.ceiling, self.previous, strict=True)]
+        for k, parts in self.pinned.items():
+            low[k] = high[k] = parts
+        return low, high
+
     @property
     def feasible(self) -> bool:
-        lows = [self.low(k) for k in range(len(self.previous))]
-        highs = [self.high(k) for k in range(len(self.previous))]
-        fits = all(low <= high for low, high in zip(lows, highs, strict=True))
-        return fits and sum(lows) <= self.unit <= sum(highs)
+        low, high = self.bounds()
+        return sum(low) <= self.unit <= sum(high) and all(map(le, low, high))
 
     def nearest(self, proposal: Sequence[float]) -> list[int]:
         """The parts inside the box nearest to `proposal` (shares by place)."""
-        places = range(len(self.previous))
-        wanted = [share * self.unit for share in proposal]
-        return project(wanted, [self.low(k) for k in places], [self.high(k) for k in places], self.unit)
+        return project([share * self.unit for share in proposal], *self.bounds(), self.unit)
 
 
 def make_box(
@@ -80,13 +85,14 @@ def make_box(
     Raises:
         InvalidInput: every variant is halted.
     """
-    stopped = frozenset(k for k, variant in enumerate(variants) if variant in set(halted))
-    waiting = frozenset(k for k, variant in enumerate(variants) if variant in set(awaiting)) - stopped
+    stopped = _places(variants, halted)
+    waiting = _places(variants, awaiting) - stopped
     most_floor = unit // max(1, len(variants) - len(stopped))
     floors = [0.0 if k in stopped else constraints.floor(v) * unit for k, v in enumerate(variants)]
     floor = [min(parts, most_floor) for parts in _whole(floors, unit, up=True)]
     ceiling = _whole([constraints.ceiling(variant) * unit for variant in variants], unit, up=False)
-    pinned = {k: round(constraints.pins[v] * unit) for k, v in enumerate(variants) if v in constraints.pins}
+    pins = constraints.pins
+    pinned = {k: round(pins[v] * unit) for k, v in enumerate(variants) if v in pins} if pins else {}
     if len(pinned) == len(variants):  # thirds, say, do not add up in whole parts
         pinned = dict(enumerate(project(list(pinned.values()), [0] * len(pinned), [unit] * len(pinned), unit)))
     box = Box(
@@ -100,6 +106,11 @@ def make_box(
         unit=unit,
     )
     return _open(box)
+
+
+def _places(variants: Sequence[str], named: Iterable[str]) -> frozenset[int]:
+    names = set(named)
+    return frozenset(k for k, variant in enumerate(variants) if variant in names) if names else frozenset()
 
 
 def _open(box: Box) -> Box:
@@ -141,12 +152,15 @@ def _whole(limits: Sequence[float], unit: int, *, up: bool) -> list[int]:
 
     Ceilings of a third for each of three variants say what the weights are, yet 3 × 333,333 is short of a million.
     """
-    outward = [math.floor(limit + _ROUNDING) for limit in limits]
-    inward = [math.ceil(limit - _ROUNDING) for limit in limits]
-    strict = inward if up else outward
+    inward = [math.ceil(limit - _ROUNDING) if up else math.floor(limit + _ROUNDING) for limit in limits]
+    spare = unit - sum(inward)
+    if spare >= 0 if up else spare <= 0:
+        return inward
     exact = sum(limits)
-    impossible = sum(strict) > unit >= exact - _ROUNDING if up else sum(strict) < unit <= exact + _ROUNDING
-    return project(limits, outward, inward, unit) if impossible else strict
+    if exact > unit + _ROUNDING if up else exact < unit - _ROUNDING:
+        return inward
+    low = [math.floor(limit + _ROUNDING) for limit in limits]
+    return project(limits, low, [math.ceil(limit - _ROUNDING) for limit in limits], unit)
 
 
 def _down(share: float, unit: int) -> int:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-import numpy as np
-
 from trimtab.engine.wording import count, listed, span
 from trimtab.schema.base import PARTS
 from trimtab.schema.decision import HoldCode, Inputs, Reason
@@ -16,8 +14,8 @@ _ORDER = {code: place for place, code in enumerate(HoldCode)}
 
 def find_holds(inputs: Inputs) -> tuple[Reason, ...]:
     """Every reason to hold, in the order in which the rules are asked; the first one speaks for the decision."""
-    found = [*inputs.facts, *invalid(inputs), *_cooldown(inputs), *_min_trials(inputs)]
-    return tuple(sorted(found, key=lambda reason: _ORDER[reason.code]))
+    found = (*inputs.facts, *invalid(inputs), *_cooldown(inputs), *_min_trials(inputs))
+    return tuple(sorted(found, key=lambda reason: _ORDER[reason.code])) if len(found) > 1 else found
 
 
 def invalid(inputs: Inputs) -> list[Reason]:
@@ -32,25 +30,26 @@ def invalid_input(problem: str) -> Reason:
 
 def awaiting(inputs: Inputs) -> list[str]:
     """Variants added later that still lack the least number of trials; they stay pinned while others move."""
-    later, least = set(inputs.entered_later), inputs.constraints.min_trials
+    later, least = inputs.entered_later, inputs.constraints.min_trials
     return [v for v, n in zip(inputs.variants, inputs.trials, strict=True) if v in later and n < least]
 
 
 def _problem(inputs: Inputs) -> str | None:
     size = len(inputs.variants)
-    vectors = {name: getattr(inputs, name) for name in ("theta", "precision", "trials", "successes")}
-    for name, values in vectors.items():
+    for name in ("theta", "precision", "trials", "successes"):
+        values = getattr(inputs, name)
         if len(values) != size:
             return f"{name} has {len(values)} values for {size} variants."
-        for variant, value in zip(inputs.variants, values, strict=True):
-            if not math.isfinite(value) or (name in ("precision", "trials") and value < 0):
-                return f"{name} of variant {variant!r} is {value!r}."
+        least = 0 if name in ("precision", "trials") else -math.inf
+        if not (all(map(math.isfinite, values)) and min(values, default=0) >= least):
+            wrong = next(k for k, value in enumerate(values) if not (math.isfinite(value) and value >= least))
+            return f"{name} of variant {inputs.variants[wrong]!r} is {values[wrong]!r}."
     if len(set(inputs.variants)) != size or size == 0:
         return "variants are missing or named twice."
     matrix = inputs.information
     if len(matrix) != size or any(len(row) != size for row in matrix):
         return f"information is not a {size} × {size} matrix."
-    if not np.isfinite(matrix).all():
+    if not all(all(map(math.isfinite, row)) for row in matrix):
         return "information holds a value that is not finite."
     if not (math.isfinite(inputs.prior_sd) and inputs.prior_sd >= 0):
         return f"prior_sd is {inputs.prior_sd!r}."
@@ -84,11 +83,8 @@ def _cooldown(inputs: Inputs) -> list[Reason]:
 
 def _min_trials(inputs: Inputs) -> list[Reason]:
     least = inputs.constraints.min_trials
-    lacking = {
-        variant: n
-        for variant, n in zip(inputs.variants, inputs.trials, strict=False)
-        if n < least and variant not in _exempt(inputs)
-    }
+    short = {variant: n for variant, n in zip(inputs.variants, inputs.trials, strict=False) if n < least}
+    lacking = {variant: n for variant, n in short.items() if variant not in _exempt(inputs)} if short else {}
     if not lacking:
         return []
     behind = min(lacking, key=lambda variant: (lacking[variant], variant))

@@ -30,38 +30,37 @@ MAX_FACTORS = len(_GENERATOR)
 _HERMITE = ((1e-3, 3), (.02, 5), (.1, 8), (.3, 12), (1.0, 24), (3.0, 48))
 
 _SMALL = .05  # of a variant's own variance: the integrand is then nearly flat
-LATTICE_FROM = 512
-"""The least number of lattice points."""
 
 
-def factor_points(variance: Floats, variants: int) -> tuple[Floats, Floats]:
-    """Standard normal points (N, r) for r factors, with weights (N,) that add up to 1.
+def factor_points(variance: float, factors: int, variants: int) -> tuple[Floats, Floats]:
+    """Standard normal points (r, N) for r factors, with weights (N,) that add up to 1.
 
     One factor that adds no more than three times a variant's own variance takes Gauss–Hermite nodes; all else the
     lattice: 2,048 points, 1,024 from 20 variants on, 512 where factors add little.
 
     Args:
-        variance: (r,) the largest variance that each factor adds to a variant, in units of that variant's own.
+        variance: the largest variance that a factor adds to a variant, in units of that variant's own.
+        factors: r.
         variants: K, which halves the points where each costs most.
     """
-    if len(variance) == 1:
+    if factors == 1:
         for most, nodes in _HERMITE:
-            if variance[0] <= most:
+            if variance <= most:
                 return _hermite(nodes)
     points = 2048 if variants < 20 else 1024
-    return _lattice(len(variance), LATTICE_FROM if variance.max() <= _SMALL else points)
+    return _lattice(factors, 512 if variance <= _SMALL else points)
 
 
 @cache
 def _hermite(nodes: int) -> tuple[Floats, Floats]:
     place, weight = np.polynomial.hermite_e.hermegauss(nodes)
-    return place[:, None], weight / weight.sum()
+    return place[None], weight / weight.sum()
 
 
 @cache
 def _lattice(factors: int, points: int) -> tuple[Floats, Floats]:
-    index = np.arange(points)[:, None]
-    shift = np.sqrt(np.arange(2, 2 + factors))  # keeps the origin, where ndtri is infinite, off the lattice
-    uniform = 1 - np.abs(2 * ((index * np.array(_GENERATOR[:factors]) / points + shift) % 1) - 1)
+    index = np.arange(points)
+    shift = np.sqrt(np.arange(2, 2 + factors))[:, None]  # keeps the origin, where ndtri is infinite, off the lattice
+    uniform = 1 - np.abs(2 * ((index * np.array(_GENERATOR[:factors])[:, None] / points + shift) % 1) - 1)
     normal: Floats = ndtri(np.clip(uniform, 1e-12, 1 - 1e-12))
     return normal, np.full(points, 1 / points)

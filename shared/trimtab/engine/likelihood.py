@@ -1,15 +1,17 @@
-"""Both likelihoods of the estimator: η_ek = α_e + θ_k, a level per epoch and an effect per variant, canonical link.
+"""Both families of the estimator: η_ek = α_e + θ_k, a level per epoch and an effect per variant, canonical link.
 
-A family gives, for η (E, K), the cumulant b(η), the mean b'(η) and the variance b''(η) of one unit, so that
+A family gives, for η, the cumulant b(η), the mean b'(η) and the variance b''(η) of one unit, so that
 
     log-likelihood = Σ yη − n·b(η),   its gradient in η: y − n·b'(η),   its curvature: v = n·b''(η)
 
-The share model π_ek ∝ n_ek e^{θ_k} is the Poisson family with its levels profiled out: same θ̂, same L.
+for arrays as well as for a few plain floats, which need no numpy. The share model
+π_ek ∝ n_ek e^{θ_k} is the Poisson family with its levels profiled out: same θ̂, same L.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -22,50 +24,55 @@ Floats = npt.NDArray[np.float64]
 class Family(Protocol):
     """One unit's distribution, given η."""
 
-    def moments(self, linear: Floats, /) -> tuple[Floats, Floats, Floats]:
+    def units(self, linear: Floats, /) -> tuple[Floats, Floats, Floats]:
         """b, b' and b'' at η (E, K)."""
 
-    def link(self, mean: Floats, /) -> Floats:
+    def moments(self, linear: Sequence[float], /) -> list[tuple[float, float, float]]:
+        """b, b' and b'' at each of a few η."""
+
+    def levels(self, mean: Floats, /) -> Floats:
         """η at which a unit's mean is `mean` (E,)."""
+
+    def level(self, mean: float, /) -> float:
+        """η at which a unit's mean is `mean`."""
 
 
 class Binomial:
     """Success or failure: b(η) = ln(1 + e^η)."""
 
-    def moments(self, linear: Floats, /) -> tuple[Floats, Floats, Floats]:
+    def units(self, linear: Floats, /) -> tuple[Floats, Floats, Floats]:
         rate: Floats = expit(linear)
-        return np.logaddexp(0, linear), rate, rate * (1 - rate)
+        return np.maximum(linear, 0) + np.log1p(np.exp(-np.abs(linear))), rate, rate * (1 - rate)
 
-    def link(self, mean: Floats, /) -> Floats:
+    def moments(self, linear: Sequence[float], /) -> list[tuple[float, float, float]]:
+        found = []
+        for eta in linear:
+            odds = math.exp(-abs(eta))  # of the rarer outcome, so that nothing overflows
+            rare = odds / (1 + odds)
+            cumulant, rate = (math.log1p(odds), rare) if eta < 0 else (eta + math.log1p(odds), 1 - rare)
+            found.append((cumulant, rate, rare * (1 - rare)))
+        return found
+
+    def levels(self, mean: Floats, /) -> Floats:
         level: Floats = logit(mean)
         return level
+
+    def level(self, mean: float, /) -> float:
+        return math.log(mean / (1 - mean))
 
 
 class Poisson:
     """Totals in units of their dispersion: b(η) = e^η."""
 
-    def moments(self, linear: Floats, /) -> tuple[Floats, Floats, Floats]:
+    def units(self, linear: Floats, /) -> tuple[Floats, Floats, Floats]:
         rate = np.exp(linear)
         return rate, rate, rate
 
-    def link(self, mean: Floats, /) -> Floats:
+    def moments(self, linear: Sequence[float], /) -> list[tuple[float, float, float]]:
+        return [(rate, rate, rate) for rate in map(math.exp, linear)]
+
+    def levels(self, mean: Floats, /) -> Floats:
         return np.log(mean)
 
-
-@dataclass(frozen=True)
-class Point:
-    """Levels (E,) and effects (K,), with everything Newton needs to know there."""
-
-    level: Floats
-    theta: Floats
-    value: float
-    residual: Floats
-    weight: Floats
-
-
-def at(family: Family, n: Floats, y: Floats, ridge: float, level: Floats, theta: Floats) -> Point:
-    """The penalised log-likelihood, −½·ridge·|θ|² included, the residuals y − n·b' and the weights v, both (E, K)."""
-    linear = level[:, None] + theta
-    cumulant, mean, variance = family.moments(linear)
-    value = float((y * linear - n * cumulant).sum() - .5 * ridge * (theta @ theta))
-    return Point(level, theta, value, y - n * mean, n * variance)
+    def level(self, mean: float, /) -> float:
+        return math.log(mean)

@@ -45,7 +45,7 @@ def next_move(
     lead = min(range(len(far)), key=lambda k: (-abs(far[k]), -far[k], k))
     if abs(far[lead]) <= 1:
         return "Weights are what the evidence asks for; new outcomes would have to change it."
-    want = f"{variants[lead]} still wants {percent(wanted[lead])[0]}"
+    want = f"{variants[lead]} still wants {percent(wanted[lead])}"
     if parts[lead] != box.previous[lead] and _gets_closer(lead, box, wanted[lead], parts[lead]):
         return f"{want}: the next move may go on, {span(constraints.cooldown_seconds)} after this one."
     return f"{want}: its limits, or those of the others, would have to change, or new outcomes what it wants."

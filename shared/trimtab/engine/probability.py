@@ -4,24 +4,28 @@ One idea serves every family: the maximum of independent variants has the distri
 
     P(k best) = ∫ fₖ Π_{j≠k} Fⱼ dx = ∫ (fₖ / Fₖ) · F dx                                  (STATISTICS §1)
 
-All variants share one grid of Gauss–Legendre panels that lives only where the maximum can be, and whose panels are as
-narrow as the narrowest variant still undecided there. So the work is (nodes × variants), never variants squared, and
-variants whose spreads differ by many orders of magnitude cost a few panels more instead of accuracy.
+All variants share one grid that lives only where the maximum can be, and is as fine as the narrowest variant still
+undecided there needs. So the work is (nodes × variants), never variants squared, and variants whose spreads differ by
+many orders of magnitude cost a few panels more instead of accuracy.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import betainc, betaln, expit, ndtr, psi, zeta
 
-from trimtab.engine.quadrature import CHUNK_VALUES, ORDER, TAIL, nodes, panels, split
+from trimtab.engine.quadrature import CHUNK_VALUES, EXACT, Rule, grid, nodes, panels
 from trimtab.errors import InvalidInput
 
 Floats = npt.NDArray[np.float64]
 
-_SQRT_2PI = float(np.sqrt(2 * np.pi))
 _LEAST_SPREAD = 1e-9  # spreads below this share of the widest act as this: a point mass is a limit, not a case
+_LEAST_UNIT = 1e-100  # of what lies between means: such spreads decide nothing, and dividing by them may overflow
+_TINY = 1e-200  # where Fₖ is smaller, or 0, nobody is best: the quotient only has to stay finite
+_BETA_WIDTH = 2.4  # of panels; skewed, they need narrower ones than normals
 _TAIL_EXPONENT = 30.0  # e⁻³⁰ ≈ 1e-13: where an exponential tail may be cut off
 
 
@@ -47,23 +51,23 @@ def probability_best_normal(mean: npt.ArrayLike, sd: npt.ArrayLike) -> Floats:
         return np.ones(shape)
     flat_means, flat_sds = means.reshape(-1, shape[-1]), sds.reshape(-1, shape[-1])
     # Only differences of means count, and only against the widest spread: centred and scaled, nothing overflows.
+    behind = flat_means - flat_means.max(axis=1, keepdims=True)
     widest = flat_sds.max(axis=1, keepdims=True)
     certain = widest[:, 0] == 0
-    unit = np.where(widest > 0, widest, 1.0)
-    centred = (flat_means - flat_means.max(axis=1, keepdims=True)) / unit
+    unit = np.maximum(widest, -_LEAST_UNIT * behind.min(axis=1, keepdims=True))
+    unit[unit == 0] = 1
+    centred = behind / unit
     spread = np.maximum(flat_sds / unit, _LEAST_SPREAD)
-    result = best_of_normals(centred, spread)
+    result = best_of_normals(centred.T, spread.T).T
     if certain.any():
         ties = centred[certain] == 0
         result[certain] = ties / ties.sum(axis=1, keepdims=True)
     return result.reshape(shape)
 
 
-def best_of_normals(mean: Floats, sd: Floats, order: int = ORDER) -> Floats:
-    """`probability_best_normal` for (B, K) means near 0 and positive sds of one scale, unchecked: the inner loop."""
-    if mean.size <= CHUNK_VALUES:
-        return _normal(mean, sd, order)
-    return np.concatenate([_normal(mean[rows], sd[rows], order) for rows in split(*mean.shape)])
+def best_of_normals(mean: Floats, sd: Floats, rule: Rule = EXACT) -> Floats:
+    """`probability_best_normal` unchecked, for (K, B) means near 0 and sds > 0, (K, B) or (K, 1), of one scale."""
+    return _in_chunks(lambda means, sds: _normal(means, sds, rule), mean, sd)
 
 
 def probability_best_beta(alpha: npt.ArrayLike, beta: npt.ArrayLike) -> Floats:
@@ -88,41 +92,55 @@ def probability_best_beta(alpha: npt.ArrayLike, beta: npt.ArrayLike) -> Floats:
     if shape[-1] == 1 or alphas.size == 0:
         return np.ones(shape)
     flat_alphas, flat_betas = alphas.reshape(-1, shape[-1]), betas.reshape(-1, shape[-1])
-    result = np.empty(flat_alphas.shape)
-    for rows in split(len(result), shape[-1]):
-        result[rows] = _beta(flat_alphas[rows], flat_betas[rows])
-    return result.reshape(shape)
+    return _in_chunks(_beta, flat_alphas.T, flat_betas.T).T.reshape(shape)
 
 
-def _normal(mean: Floats, sd: Floats, order: int) -> Floats:
-    left, right = mean - TAIL * sd, mean + TAIL * sd
-    x, weight = nodes(panels(left, right, sd), order)
-    t = (x[:, :, None] - mean[:, None, :]) / sd[:, None, :]
+def _in_chunks(p_best: Callable[[Floats, Floats], Floats], first: Floats, second: Floats) -> Floats:
+    """`p_best` of (K, B) parameters, some experiments at a time; each chunk is laid out as it is worked through."""
+    if first.size <= CHUNK_VALUES:
+        return p_best(np.ascontiguousarray(first), np.ascontiguousarray(second))
+    both = np.broadcast_arrays(first, second)
+    size = max(1, CHUNK_VALUES // len(first))
+    chunks = [
+        p_best(*(np.ascontiguousarray(values[:, start : start + size]) for values in both))
+        for start in range(0, first.shape[1], size)
+    ]
+    return np.concatenate(chunks, axis=1)
+
+
+def _normal(mean: Floats, sd: Floats, rule: Rule) -> Floats:
+    """P(best) (K, B) of normal variants; sd may be (K, 1)."""
+    x, weight = grid(mean, sd, rule)
+    t = x - mean[:, None]
+    t /= sd[:, None]
     below = ndtr(t)
-    density: Floats = np.exp(-0.5 * t * t)
-    density /= sd[:, None, :] * _SQRT_2PI
+    t *= t
+    t *= -.5
+    density: Floats = np.exp(t, out=t)  # √2π is common to all of them, and so is nobody's business
+    density /= sd[:, None]
     return _integrate(density, below, weight)
 
 
 def _beta(alpha: Floats, beta: Floats) -> Floats:
+    """P(best) (K, B) of Beta variants (K, B)."""
     centre = psi(alpha) - psi(beta)
     sd = np.sqrt(zeta(2, alpha) + zeta(2, beta))  # the trigamma function is ζ(2, ·)
-    left = centre - TAIL * sd - _TAIL_EXPONENT / alpha
-    right = centre + TAIL * sd + _TAIL_EXPONENT / beta
-    x, weight = nodes(panels(left, right, sd, pole=np.pi))
-    logit, a, b = x[:, :, None], alpha[:, None, :], beta[:, None, :]
+    left = centre - EXACT.tail * sd - _TAIL_EXPONENT / alpha
+    right = centre + EXACT.tail * sd + _TAIL_EXPONENT / beta
+    logit, weight = nodes(panels(left, right, sd, _BETA_WIDTH, pole=np.pi), EXACT.order)
+    a, b = alpha[:, None], beta[:, None]
     density = np.exp(a * logit - (a + b) * np.logaddexp(0, logit) - betaln(a, b))
-    below: Floats = np.asarray(betainc(a, b, expit(logit)), float)
+    below: Floats = np.maximum(betainc(a, b, expit(logit)), _TINY)
     return _integrate(np.asarray(density, float), below, weight)
 
 
 def _integrate(density: Floats, below: Floats, weight: Floats) -> Floats:
-    """Σ over nodes of weight · fₖ/Fₖ · ΠF, normalised; (B, N, K), (B, N, K), (B, N) → (B, K)."""
-    mass = weight * below.prod(axis=2)
-    hazard = np.divide(density, below, out=np.zeros_like(density), where=below > 0)
-    raw: Floats = np.matmul(mass[:, None, :], hazard)[:, 0, :]
-    shares: Floats = raw / raw.sum(axis=1, keepdims=True)
-    return shares
+    """Σ over nodes of weight · fₖ/Fₖ · ΠF, normalised; (K, N, B), (K, N, B), (N or 1, B) → (K, B). Eats `density`."""
+    density /= below
+    density *= weight * below.prod(axis=0)
+    raw: Floats = density.sum(axis=1)
+    raw /= raw.sum(axis=0)
+    return raw
 
 
 def _variants_last(shape: tuple[int, ...]) -> tuple[int, ...]:

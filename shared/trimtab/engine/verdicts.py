@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from trimtab.engine.guardrails import Box
-from trimtab.engine.wording import percent, points
+from trimtab.engine.wording import percent, points, told_apart
 from trimtab.schema.decision import Verdict, VerdictCode
 
-_WHY = {
-    VerdictCode.MAX_STEP: "one move may change a share by at most {step}",
-    VerdictCode.FLOOR: "its floor is {floor}",
-    VerdictCode.CEILING: "its ceiling is {ceiling}",
-    VerdictCode.PIN: "it is pinned",
-    VerdictCode.AWAITING_EVIDENCE: "it was added later and still lacks the least number of trials",
-    VerdictCode.HALTED: "it is halted until a person resumes it",
-    VerdictCode.ROOM: "the limits of the others leave it that much",
+_WHY: dict[VerdictCode, Callable[[int, Box], str]] = {
+    VerdictCode.MAX_STEP: lambda _, box: f"one move may change a share by at most {points(box.step / box.unit)}",
+    VerdictCode.FLOOR: lambda k, box: f"its floor is {percent(box.floor[k] / box.unit)}",
+    VerdictCode.CEILING: lambda k, box: f"its ceiling is {percent(box.ceiling[k] / box.unit)}",
+    VerdictCode.PIN: lambda *_: "it is pinned",
+    VerdictCode.AWAITING_EVIDENCE: lambda *_: "it was added later and still lacks the least number of trials",
+    VerdictCode.HALTED: lambda *_: "it is halted until a person resumes it",
+    VerdictCode.ROOM: lambda *_: "the limits of the others leave it that much",
 }
 
 
@@ -31,7 +31,8 @@ def verdicts(variants: Sequence[str], box: Box, proposal: Sequence[float], parts
 
 def bound_by(k: int, box: Box, wanted: float, got: int) -> VerdictCode | None:
     """Which limit kept the variant at place `k` from the share it wanted; None if it got it, to the part."""
-    if abs(got - wanted * box.unit) <= 1:
+    asked = wanted * box.unit
+    if abs(got - asked) <= 1:
         return None
     if k in box.halted:
         return VerdictCode.HALTED
@@ -39,36 +40,33 @@ def bound_by(k: int, box: Box, wanted: float, got: int) -> VerdictCode | None:
         return VerdictCode.AWAITING_EVIDENCE
     if k in box.pinned:
         return VerdictCode.PIN
-    if got == box.low(k) and wanted * box.unit < got:
+    if asked < got == box.low(k):
         return VerdictCode.FLOOR if box.floor[k] >= box.previous[k] - box.step else VerdictCode.MAX_STEP
-    if got == box.high(k) and wanted * box.unit > got:
+    if asked > got == box.high(k):
         return VerdictCode.CEILING if box.ceiling[k] <= box.previous[k] + box.step else VerdictCode.MAX_STEP
     return VerdictCode.ROOM
 
 
 def change_text(variant: str, before: float, after: float) -> str:
     """`b's share rises from 50.0 % to 60.0 %`."""
-    was, now = percent(before, after)
     if before == after:
-        return f"{variant}'s share stays at {now}"
+        return f"{variant}'s share stays at {percent(after)}"
+    was, now = told_apart(before, after)
     return f"{variant}'s share {'rises' if after > before else 'falls'} from {was} to {now}"
 
 
 def why_text(code: VerdictCode | None, k: int, box: Box, wanted: float) -> str:
     """What the variant wants and what kept it from there: `it wants 97.3 %, and one move may …`."""
-    share = percent(wanted)[0]
     if code is None:
         return "that is what the evidence asks for"
-    floor, ceiling = percent(box.floor[k] / box.unit)[0], percent(box.ceiling[k] / box.unit)[0]
-    why = _WHY[code].format(step=points(box.step / box.unit), floor=floor, ceiling=ceiling)
-    return f"it wants {share}, and {why}"
+    return f"it wants {percent(wanted)}, and {_WHY[code](k, box)}"
 
 
 def _verdict(
     variant: str, code: VerdictCode, k: int, box: Box, proposal: Sequence[float], parts: Sequence[int]
 ) -> Verdict:
     before, after = box.previous[k] / box.unit, parts[k] / box.unit
-    return Verdict.model_construct(
+    return Verdict.model_construct(  # `Engine` takes any id
         code=code,
         variant=variant,
         sentence=f"{change_text(variant, before, after)}: {why_text(code, k, box, proposal[k])}.",

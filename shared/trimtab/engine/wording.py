@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def percent(*shares: float) -> list[str]:
-    """Shares as percentages with one decimal, or with as many (up to four) as it takes to tell unequal ones apart."""
-    for decimals in (1, 2, 3):
-        texts = [f"{100 * share:.{decimals}f} %" for share in shares]
-        if len(set(texts)) == len(set(shares)):
-            return texts
-    return [f"{100 * share:.4f} %" for share in shares]
+def percent(share: float) -> str:
+    """A share as a percentage with one decimal."""
+    return f"{100 * share:.1f} %"
+
+
+def told_apart(before: float, after: float) -> tuple[str, str]:
+    """Two unequal shares as percentages with as many decimals, up to four, as it takes to tell them apart."""
+    was, now, decimals = percent(before), percent(after), 1
+    while was == now and decimals < 4:
+        decimals += 1
+        was, now = f"{100 * before:.{decimals}f} %", f"{100 * after:.{decimals}f} %"
+    return was, now
 
 
 def points(share: float) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from scipy.special import expit, ndtr, ndtri
 
 from trimtab.engine import Belief, estimate, probability_best_mvn, probability_best_normal
+from trimtab.engine.lattice import factor_points
 from trimtab.engine.probability import Floats
 from trimtab.errors import InvalidInput
 from trimtab.schema.experiment import MetricKind
@@ -66,6 +68,68 @@ def test_independent_variants_take_the_one_dimensional_way() -> None:
     mean = np.array([.1, .2, -.1, 0])
     p = probability_best_mvn(mean, np.diag(1 / precision) + .7, precision)
     assert p == pytest.approx(probability_best_normal(mean, precision**-.5), abs=1e-12)
+
+
+def uneven(rng: np.random.Generator, epochs: int, sizes: list[int]) -> Belief:
+    """A belief after `epochs` of anything from a trickle to a flood, in even to wildly uneven shares."""
+    size = int(rng.choice(sizes))
+    shares = rng.dirichlet(np.full(size, rng.choice([.3, 1, 5, 50])), epochs)
+    n = [rng.multinomial(int(rng.choice([300, 5_000, 100_000])), share) for share in shares]
+    effect = rng.normal(0, rng.choice([0, .1, .4]), size)
+    y = [rng.binomial(units, expit(rng.normal(-2.5, .6) + effect)) for units in n]
+    rows = [[(int(a), int(b), int(b)) for a, b in zip(*pair, strict=True)] for pair in zip(n, y, strict=True)]
+    found = estimate(cells_of(rows), MetricKind.BINARY)
+    return Belief.of(found.theta, found.information, found.precision, found.prior_sd)
+
+
+def by_level(belief: Belief) -> Floats:
+    """P(best) after one epoch, by brute force over its level: given that, effects are independent."""
+    v = belief.weight
+    own = v + belief.ridge
+    z = np.linspace(-8.5, 8.5, 401)
+    mass = np.exp(-z * z / 2)
+    along = v / own / np.sqrt((v * belief.ridge / own).sum())
+    return mass @ probability_best_normal(belief.theta + np.outer(z, along), own**-.5) / mass.sum()
+
+
+def by_shifted_points(belief: Belief, shifts: int, rng: np.random.Generator) -> Floats:
+    """P(best) over random shifts of points along eigenvectors, each without bias; (shifts, K)."""
+    own = 1 / belief.precision
+    size = len(own)
+    centre = np.eye(size) - np.outer(np.ones(size), belief.precision / belief.precision.sum())
+    values, vectors = np.linalg.eigh(centre @ (belief.covariance - np.diag(own)) @ centre.T)
+    loads = (vectors * np.sqrt(np.maximum(values, 0)))[:, ::-1]
+    points = ndtr(factor_points(1.0, size, size)[0])
+    moved = (ndtri((points + rng.uniform(size=(size, 1))) % 1).T @ loads.T for _ in range(shifts))
+    return np.array([probability_best_normal(belief.theta + shift, np.sqrt(own)).mean(axis=0) for shift in moved])
+
+
+def test_one_epoch_is_within_a_millionth_of_the_truth() -> None:
+    """The level is the one factor, whatever the shares: no lattice, no error of 1e-4."""
+    rng = np.random.default_rng(21)
+    for _ in range(30):
+        belief = uneven(rng, 1, [2, 3, 5, 5, 8, 12])
+        assert np.abs(belief.p_best - by_level(belief)).max() < 1e-6
+
+
+def test_one_epoch_has_the_same_spread_by_the_closed_form_as_by_the_inverse() -> None:
+    rng = np.random.default_rng(22)
+    for _ in range(30):
+        belief = uneven(rng, 1, [2, 3, 5, 8])
+        contrast = np.eye(len(belief.theta)) - 1 / len(belief.theta)
+        expected = np.sqrt((contrast @ belief.covariance @ contrast).diagonal())
+        assert belief.effect_sds == pytest.approx(expected, rel=1e-9)
+
+
+def test_many_epochs_are_within_the_bar_of_the_truth() -> None:
+    """3e-4 (STATISTICS §1), and four standard errors of the reference, which are as small."""
+    rng = np.random.default_rng(23)
+    for epochs in (2, 5, 20, 50) * 2:
+        belief = uneven(rng, epochs, [3, 4, 5, 5])
+        each = by_shifted_points(belief, 8, rng)
+        error = each.std(axis=0, ddof=1) / np.sqrt(8)
+        assert error.max() < 2e-4
+        assert (np.abs(belief.p_best - each.mean(axis=0)) < 3e-4 + 4 * error + 1e-9).all()
 
 
 @settings(max_examples=25)

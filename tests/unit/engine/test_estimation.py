@@ -10,6 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trimtab.engine import Belief, Cells, Estimate, estimate
+from trimtab.engine.likelihood import Binomial, Family, Poisson
+from trimtab.engine.many_epochs import ManyEpochs
+from trimtab.engine.newton import summit
+from trimtab.engine.one_epoch import OneEpoch
 from trimtab.engine.probability import Floats
 from trimtab.errors import InvalidInput
 from trimtab.schema.experiment import MetricKind
@@ -164,3 +168,17 @@ def test_sums_that_no_data_can_have_are_refused_by_name() -> None:
     """n·Σx² < (Σx)² cannot be."""
     with pytest.raises(InvalidInput, match=r"'a' in epoch 1"):
         cells_of([[(10, 100, 3)]])
+
+
+@pytest.mark.parametrize("family", [Binomial(), Poisson()])
+def test_one_epoch_in_plain_floats_finds_the_same_summit_as_in_arrays(family: Family) -> None:
+    """Eliminating effects or the level from Newton's steps are two ways up one hill."""
+    rng = np.random.default_rng(4)
+    for _ in range(40):
+        n = rng.integers(0, 10 ** rng.integers(1, 7), 5).astype(float)
+        y = np.floor(n * rng.uniform(0, 10.0 ** -rng.integers(1, 4), 5))
+        y[0], n[0] = y[0] + 1, n[0] + 2
+        plain = summit(OneEpoch(family, n.tolist(), y.tolist(), 4.0))
+        arrays = summit(ManyEpochs(family, n[None], y[None], 4.0))
+        assert plain.theta == pytest.approx(arrays.theta, abs=1e-9)
+        assert plain.weight == pytest.approx(arrays.weight[0], rel=1e-9)

@@ -57,6 +57,20 @@ def test_beta_variants_are_within_a_millionth_of_the_truth(alpha: list[float], b
     assert np.abs(probability_best_beta(alpha, beta) - reference).max() < 1e-6
 
 
+@pytest.mark.parametrize("size", [2, 5, 12, 50])
+@pytest.mark.parametrize("ratio", [1.0, 4.0, 8.0])
+def test_the_grid_is_fine_enough_for_two_variants_and_for_many(size: int, ratio: float) -> None:
+    """The maximum of many alike is narrow, and the even grid with it; on either side of where panels take over."""
+    rng = np.random.default_rng(size)
+    sd = np.resize([1.0, 1.0, 1 / ratio], size)
+    for spread in (0, .1, 1):
+        mean = rng.normal(0, spread, size)
+        mean[0] += .5
+        grid = np.linspace((mean - 9 * sd).max(), (mean + 9 * sd).max(), 4001)
+        reference = stieltjes(ndtr((grid - mean[:, None]) / sd[:, None]))
+        assert np.abs(probability_best_normal(mean, sd) - reference).max() < 1e-6
+
+
 def test_two_normals_are_one_phi() -> None:
     """P(a > b) = Φ((μa − μb)/√(σa² + σb²))."""
     expected = ndtr(.7 / np.hypot(1, 2))
