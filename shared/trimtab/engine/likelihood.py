@@ -20,6 +20,8 @@ from scipy.special import expit, logit
 
 Floats = npt.NDArray[np.float64]
 
+_EPSILON = 2.0**-53  # a rate of all but one in 10¹⁷ rounds to 1
+
 
 class Family(Protocol):
     """One unit's distribution, given η."""
@@ -58,7 +60,7 @@ class Binomial:
         return level
 
     def level(self, mean: float, /) -> float:
-        return math.log(mean / (1 - mean))
+        return math.log(mean / max(1 - mean, _EPSILON))
 
 
 class Poisson:

@@ -42,7 +42,8 @@ class OneEpoch:
         mean = sum(self.y) / sum(self.n)
         level = self.family.level(mean)
         variance = self.family.moments([level])[0][2]
-        apart = [self.family.level((y + mean) / (n + 1)) - level for n, y in zip(self.n, self.y, strict=True)]
+        own = [(max(y, 0.0) + mean) / (n + 1) for n, y in zip(self.n, self.y, strict=True)]  # refunds may exceed sales
+        apart = [self.family.level(each) - level for each in own]
         theta = [d * n * variance / (n * variance + self.ridge) for n, d in zip(self.n, apart, strict=True)]
         return self._look(level, theta)
 

@@ -182,3 +182,16 @@ def test_one_epoch_in_plain_floats_finds_the_same_summit_as_in_arrays(family: Fa
         arrays = summit(ManyEpochs(family, n[None], y[None], 4.0))
         assert plain.theta == pytest.approx(arrays.theta, abs=1e-9)
         assert plain.weight == pytest.approx(arrays.weight[0], rel=1e-9)
+
+
+def test_refunds_beyond_sales_in_one_epoch_are_data_like_any_other() -> None:
+    """A negative total of one variant: its effect is low, finite, and the information too."""
+    found = estimate(cells_of([[(100, 900, 40_000), (100, 800, 30_000), (100, -50, 20_000)]]), MetricKind.REVENUE)
+    assert np.isfinite(found.information).all()
+    assert found.theta[2] < found.theta[1] < found.theta[0]
+
+
+@pytest.mark.parametrize("n", [10, 10**18])
+def test_all_but_one_success_is_data_like_any_other(n: int) -> None:
+    """Also where the rate rounds to 1."""
+    assert np.isfinite(estimate(cells_of([[binary(n, n), binary(n, n - 1)]]), MetricKind.BINARY).theta).all()
