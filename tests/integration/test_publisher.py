@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,11 +24,17 @@ import redis
 
 from client_events import event
 from servers import wait_until
+from trimtab import Control
+from trimtab.adapters.redis.connection import connect
+from trimtab.adapters.redis.partition import RedisPartition
+from trimtab.client._outbox import RESEND_MILLISECONDS
 from trimtab.client.publisher import AsyncPublisher, Publisher
+from trimtab.clock import system_clock
 from trimtab.errors import BufferFull, InvalidInput, NotFound, PublishFailed, Unavailable
 from trimtab.schema.event import BATCH_FIELD, EventBatch
 from trimtab.schema.keys import LOG, PartitionKeys
 from trimtab_worker.embedded import EmbeddedServer
+from trimtab_worker.services.ingest import DrainReport, Ingest
 
 LONG = 30.0
 
@@ -469,3 +477,167 @@ def test_async_a_publisher_that_broke_says_so_on_closing_and_one_bad_event_fails
 
     run(main)
     assert units(distinct_batches(log)) == ["user-1", "user-3"]
+
+
+def start_experiment(url: str) -> None:
+    control = Control(url)
+    metrics = [{"name": "converted", "kind": "binary", "primary": True}]
+    control.create(
+        {"id": "checkout", "variants": [{"id": "a"}, {"id": "b"}], "metrics": metrics, "unit": "event",
+         "constraints": "explore_defaults"}
+    )  # fmt: skip
+    control.start("checkout")
+
+
+def outcome(number: int) -> dict[str, Any]:
+    return {**event(number).model_dump(), "occurred_at": system_clock()}
+
+
+def publish_all(publisher: Publisher, numbers: range) -> None:
+    for number in numbers:
+        publisher.publish(outcome(number))
+    publisher.flush(timeout=LONG)
+
+
+def drain(url: str) -> DrainReport:
+    client = connect(url)
+    try:
+        return Ingest(RedisPartition(client, 0)).drain(holder="test")
+    finally:
+        client.close()
+
+
+def increment(server: EmbeddedServer) -> Path:
+    """The file that the server appends its writes to."""
+    (found,) = (server.directory / "appendonlydir").glob("*.incr.aof")
+    return found
+
+
+def lose_the_end(server: EmbeddedServer, since: int, *, of: float = 0.5) -> None:
+    """A power loss: the file ends somewhere behind its first `since` bytes, most likely amid a command."""
+    server.kill()
+    path = increment(server)
+    size = path.stat().st_size
+    assert size > since
+    os.truncate(path, since + int((size - since) * (1 - of)))
+    server.start()
+
+
+@pytest.mark.parametrize("of", [0.1, 0.5, 1.0])
+def test_a_server_that_lost_its_last_second_gets_it_again(own_server: EmbeddedServer, of: float) -> None:
+    """EO-06: confirmed events that vanished are sent again under their numbers, and what follows is in sequence."""
+    start_experiment(own_server.url)
+    with Publisher(own_server.url, linger_seconds=0.001, max_batch_events=20) as publisher:
+        publish_all(publisher, range(300))
+        since = increment(own_server).stat().st_size
+        publish_all(publisher, range(300, 900))
+        lose_the_end(own_server, since, of=of)
+        publish_all(publisher, range(900, 1500))
+        assert (publisher.sent, publisher.failed, publisher.pending) == (1500, 0, 0)
+    report = drain(own_server.url)
+    assert (report.folded, report.dead) == (1500, 0)
+
+
+def test_a_server_restored_from_an_older_copy_gets_what_it_had_confirmed_since(
+    own_server: EmbeddedServer, tmp_path: Path
+) -> None:
+    """Drained before and after: the fold's state goes back with the log."""
+    start_experiment(own_server.url)
+    directory = own_server.directory / "appendonlydir"
+    with Publisher(own_server.url, linger_seconds=0.001, max_batch_events=20) as publisher:
+        publish_all(publisher, range(300))
+        drain(own_server.url)
+        shutil.copytree(directory, tmp_path / "copy")
+        publish_all(publisher, range(300, 600))
+        drain(own_server.url)
+        own_server.kill()
+        shutil.rmtree(directory)
+        shutil.copytree(tmp_path / "copy", directory)
+        own_server.start()
+        publish_all(publisher, range(600, 900))
+    drain(own_server.url)
+    assert folded_and_dead(own_server.url) == (900, 0)
+
+
+def folded_and_dead(url: str) -> tuple[int, int]:
+    """What the stored state counts, over all drains."""
+    client = connect(url)
+    try:
+        counters = RedisPartition(client, 0).load().counters
+        return counters["folded"], counters["dead"]
+    finally:
+        client.close()
+
+
+def test_flushed_data_get_what_is_kept_again(own_server: EmbeddedServer, own_client: redis.Redis) -> None:
+    """No connection fails and no process changes: the mark on the data tells."""
+    start_experiment(own_server.url)
+    with Publisher(own_server.url, linger_seconds=0.001, max_batch_events=20) as publisher:
+        publish_all(publisher, range(500))
+        own_client.flushall()
+        start_experiment(own_server.url)
+        publish_all(publisher, range(500, 1100))
+    report = drain(own_server.url)
+    assert (report.folded, report.dead) == (1100, 0)
+
+
+def test_a_loss_older_than_the_window_costs_what_was_lost_and_nothing_that_follows(
+    own_server: EmbeddedServer, own_client: redis.Redis
+) -> None:
+    ahead = [0]
+    start_experiment(own_server.url)
+    with Publisher(own_server.url, clock=lambda: system_clock() + ahead[0]) as publisher:
+        publish_all(publisher, range(500))
+        ahead[0] = RESEND_MILLISECONDS + 10_000
+        publish_all(publisher, range(500, 501))
+        own_client.flushall()
+        start_experiment(own_server.url)
+        publish_all(publisher, range(501, 502))  # sealed before the server is asked: still under the old name
+        publish_all(publisher, range(502, 1100))
+    report = drain(own_server.url)
+    assert (report.folded, report.dead) == (598, 2)
+
+
+def test_a_user_who_may_not_ask_who_answers_resends_after_a_failed_connection(own_server: EmbeddedServer) -> None:
+    start_experiment(own_server.url)
+    rights = own_server.directory / "users.acl"
+    rights.write_text("user default on nopass ~* &* +@all\nuser shop on >secret ~* -@all +xadd +hget +multi +exec\n")
+    own_server.stop()
+    own_server.options["aclfile"] = str(rights)
+    own_server.start()
+    url = own_server.url.replace("//", "//shop:secret@")
+    with Publisher(url, linger_seconds=0.001, max_batch_events=20) as publisher:
+        publish_all(publisher, range(300))
+        since = increment(own_server).stat().st_size
+        publish_all(publisher, range(300, 600))
+        own_server.kill()
+        publisher.publish(outcome(600))
+        wait_until(lambda: publisher.retries)
+        lose_the_end(own_server, since)
+        publish_all(publisher, range(601, 900))
+        assert publisher.sent == 900
+    report = drain(own_server.url)
+    assert (report.folded, report.dead) == (900, 0)
+
+
+def test_async_a_server_that_lost_its_last_second_gets_it_again(own_server: EmbeddedServer) -> None:
+    start_experiment(own_server.url)
+
+    async def main() -> None:
+        async with AsyncPublisher(own_server.url, linger_seconds=0.001, max_batch_events=20) as publisher:
+
+            async def publish_some(numbers: range) -> None:
+                for number in numbers:
+                    await publisher.publish(outcome(number))
+                await publisher.flush(timeout=LONG)
+
+            await publish_some(range(300))
+            since = increment(own_server).stat().st_size
+            await publish_some(range(300, 900))
+            lose_the_end(own_server, since)
+            await publish_some(range(900, 1500))
+            assert (publisher.sent, publisher.failed, publisher.pending) == (1500, 0, 0)
+
+    run(main)
+    report = drain(own_server.url)
+    assert (report.folded, report.dead) == (1500, 0)

@@ -17,17 +17,20 @@ from trimtab.client._delivery import (
     CLOSE_SECONDS,
     GIVEN_UP,
     LINGER_SECONDS,
+    LOOK,
     MAX_BUFFERED_EVENTS,
     RETRIED,
     UNFLUSHED,
     Buffer,
     broken,
     closed,
+    life_of,
     longer,
+    mark_log,
     partitions_of,
 )
 from trimtab.client._events import as_event
-from trimtab.client._outbox import BATCH_EVENTS, Limits, Outbox
+from trimtab.client._outbox import BATCH_EVENTS, Life, Limits, Outbox
 from trimtab.clock import Clock, system_clock
 from trimtab.errors import PublishFailed
 from trimtab.ids import new_producer_id
@@ -253,14 +256,18 @@ class AsyncPublisher:
         buffer, failure = self._buffer, None
         for window in outbox.windows():
             try:
-                pipeline = self._client.pipeline(transaction=window.transaction)
-                replies = await window.load(pipeline).execute(raise_on_error=False)
+                async with self._client.pipeline(transaction=window.transaction) as pipeline:
+                    if outbox.meet(await self._look(pipeline), self._clock()):
+                        continue
+                    replies = await window.load(pipeline).execute(raise_on_error=False)
             except RETRIED as error:
                 replies = [error]
             confirmed, failure = outbox.confirm(window, replies, self._clock())
             buffer.sent += confirmed
             self._announce()
             if failure:
+                if not isinstance(failure, redis.ResponseError):
+                    outbox.cut_off()
                 break
         buffer.last_error = failure
         buffer.retries += failure is not None
@@ -268,6 +275,20 @@ class AsyncPublisher:
             buffer.settled = buffer.taken
         self._announce()
         return failure
+
+    async def _look(self, pipeline: Any) -> Life:
+        """Which life of the server the pipeline's connection leads to; the pipeline keeps it for the window."""
+        life = life_of(*[await self._ask(pipeline, *command) for command in LOOK])
+        if life.log is None:
+            await self._ask(pipeline, *mark_log())
+            life = life_of(*[await self._ask(pipeline, *command) for command in LOOK])
+        return life
+
+    async def _ask(self, pipeline: Any, *command: str) -> Any:
+        try:
+            return await pipeline.immediate_execute_command(*command)
+        except redis.ResponseError as refusal:
+            return refusal
 
     async def _stop(self) -> None:
         if self._task:

@@ -10,8 +10,9 @@ from typing import Any
 
 import redis
 
-from trimtab.client._outbox import Limits, Outbox
+from trimtab.client._outbox import Life, Limits, Outbox
 from trimtab.errors import BufferFull, ConfigurationError, CorruptState, NotFound, PublishFailed
+from trimtab.ids import new_incarnation
 from trimtab.schema.event import OutcomeEvent
 from trimtab.schema.keys import LOG
 
@@ -22,6 +23,10 @@ MAX_BUFFERED_EVENTS = 100_000
 CLOSE_SECONDS = 10.0  # a restarted server is back within a few; a deployment kills a process after 30
 AT_EXIT_SECONDS = 5.0
 FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS = 0.05, 1.0
+
+LIFE = "life"
+LOOK = (("INFO", "server"), ("HGET", LOG, LIFE))
+"""What tells one life of the server from another; asked on the very connection that then takes the window."""
 
 RETRIED = (redis.RedisError, OSError)
 """Every answer of the server but success, and every way of not reaching it: the events stay and are sent again."""
@@ -137,6 +142,18 @@ def partitions_of(answer: Any) -> int:
     if partitions < 1:
         raise CorruptState(f"The field partitions of {LOG} holds {answer!r}: it must be a number of partitions.")
     return partitions
+
+
+def life_of(info: Any, mark: Any) -> Life:
+    """What the answers to `LOOK` say; a refusal (a user may lack the right to ask) says nothing."""
+    run_id = info.get("run_id") if isinstance(info, dict) else None
+    mark = mark.decode() if isinstance(mark, bytes) else mark
+    return Life(run_id, mark if isinstance(mark, str) else None)
+
+
+def mark_log() -> tuple[str, ...]:
+    """The command that marks data without a mark; who comes second changes nothing."""
+    return ("HSETNX", LOG, LIFE, new_incarnation())
 
 
 def plain(error: BaseException) -> str:

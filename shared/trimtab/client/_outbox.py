@@ -2,6 +2,9 @@
 
 Each partition has a lane: a producer id, the number of its last batch, and the unconfirmed batches in order. A batch
 keeps its number and its bytes until it is confirmed, however often it is sent; the fold drops what it has seen.
+
+A server that crashed may come back without the last second or two that it had confirmed. So what was confirmed is kept
+for a while, and sent again where the server turns out to live another life than the one that confirmed it.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -25,6 +28,8 @@ IDLE_MILLISECONDS = 12 * 3_600_000
 BATCH_EVENTS = 10_000  # a third of a MiB of lean events: more gains nothing
 # Enough to fill a fast network between two replies; one transaction of it holds the server for some milliseconds.
 MAX_IN_FLIGHT_BATCHES, MAX_IN_FLIGHT_BYTES = 16, 4 * 1024 * 1024
+# A server that writes its disk every second loses two at most; counted back from the last confirmation, not from now.
+RESEND_MILLISECONDS, MAX_KEPT_BYTES = 5_000, 32 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,15 @@ class Sealed:
     sequence: int
     n: int
     payload: bytes
+    counted: bool = False  # confirmed before, and sent again because that may be lost
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """Which life of the server answers; None where it does not say. Data are lost only between two lives."""
+
+    run_id: str | None  # of the process: another one may have come back without its last writes
+    log: str | None  # of the data: flushed or replaced data have another mark, or none
 
 
 @dataclass(slots=True)
@@ -61,6 +75,8 @@ class _Lane:
     producer: str
     alive_at: int  # when the fold last heard of this producer, or it was made
     sequence: int = 0
+    heard: bool = False  # something of this producer was confirmed, so that its numbers may be lost
+    spent: bool = False  # what is sealed next takes a new producer id
     unconfirmed: deque[Sealed] = field(default_factory=deque)
 
 
@@ -94,6 +110,10 @@ class Outbox:
         self._limits = limits or Limits()
         self._new_id = new_id
         self._lanes: dict[int, _Lane] = {}
+        self._kept: deque[tuple[int, int, Sealed]] = deque()  # when confirmed, partition, batch; oldest first
+        self._kept_bytes = 0
+        self._life: Life | None = None
+        self._cut = False
 
     def __bool__(self) -> bool:
         return any(lane.unconfirmed for lane in self._lanes.values())
@@ -134,17 +154,59 @@ class Outbox:
         for reply in replies:
             if isinstance(reply, Exception):
                 return confirmed, reply
-            confirmed += lane.unconfirmed.popleft().n
+            batch = lane.unconfirmed.popleft()
+            confirmed += 0 if batch.counted else batch.n
+            lane.heard |= batch.producer == lane.producer
             lane.alive_at = now
+            self._keep(window.partition, batch, now)
         return confirmed, None
+
+    def cut_off(self) -> None:
+        """The connection failed, and who answers next may have lost anything: what is sealed from now on starts afresh.
+
+        Else a loss older than what is kept would also spoil all that is sealed until the server is back.
+        """
+        self._cut = True
+        self._renew()
+
+    def meet(self, life: Life, now: int) -> bool:
+        """Ask before every window, on the connection that takes it. True: ask for windows anew, there is more to send.
+
+        In another life, or after a failed connection to a server that does not say which, what is kept goes back to the
+        head of its lane, and what is sealed next takes a new producer id.
+        """
+        known, self._life, cut, self._cut = self._life, life, self._cut, False
+        if known is None:
+            return False
+        same = known.run_id == life.run_id and (known.log is None or known.log == life.log)
+        if same and not (cut and life.run_id is None):
+            return False
+        for confirmed_at, partition, batch in reversed(self._kept):
+            if now - confirmed_at <= IDLE_MILLISECONDS:  # later, the fold may have forgotten that it has seen them
+                self._lanes[partition].unconfirmed.appendleft(replace(batch, counted=True))
+        self._kept.clear()
+        self._kept_bytes = 0
+        self._renew()
+        return True
+
+    def _keep(self, partition: int, batch: Sealed, now: int) -> None:
+        self._kept.append((now, partition, batch))
+        self._kept_bytes += len(batch.payload)
+        while self._kept[0][0] < now - RESEND_MILLISECONDS or self._kept_bytes > MAX_KEPT_BYTES:
+            self._kept_bytes -= len(self._kept.popleft()[2].payload)
+
+    def _renew(self) -> None:
+        for lane in self._lanes.values():
+            lane.spent |= lane.heard  # of one never heard of, everything is still here, from its first batch on
 
     def _lane(self, partition: int, now: int) -> _Lane:
         lane = self._lanes.get(partition)
         if lane is None:
             lane = self._lanes[partition] = _Lane(self._new_id(), now)
-        elif now - lane.alive_at > IDLE_MILLISECONDS:
+        elif lane.spent or now - lane.alive_at > IDLE_MILLISECONDS:
             # What is unconfirmed keeps the old name; what follows starts afresh under a new one.
             lane.producer, lane.sequence, lane.alive_at = self._new_id(), 0, now
+            lane.heard = lane.spent = False
         return lane
 
     def _append(self, lane: _Lane, events: Sequence[OutcomeEvent], now: int) -> int:

@@ -31,17 +31,20 @@ from trimtab.client._delivery import (
     CLOSE_SECONDS,
     GIVEN_UP,
     LINGER_SECONDS,
+    LOOK,
     MAX_BUFFERED_EVENTS,
     RETRIED,
     UNFLUSHED,
     Buffer,
     broken,
     closed,
+    life_of,
     longer,
+    mark_log,
     partitions_of,
 )
 from trimtab.client._events import as_event
-from trimtab.client._outbox import BATCH_EVENTS, Limits, Outbox
+from trimtab.client._outbox import BATCH_EVENTS, Life, Limits, Outbox
 from trimtab.clock import Clock, system_clock
 from trimtab.errors import PublishFailed
 from trimtab.ids import new_producer_id
@@ -285,8 +288,10 @@ class Publisher:
             if self._stopping:
                 return None
             try:
-                pipeline = self._client.pipeline(transaction=window.transaction)
-                replies = window.load(pipeline).execute(raise_on_error=False)
+                with self._client.pipeline(transaction=window.transaction) as pipeline:
+                    if outbox.meet(self._look(pipeline), self._clock()):
+                        continue
+                    replies = window.load(pipeline).execute(raise_on_error=False)
             except RETRIED as error:
                 replies = [error]
             with self._lock:
@@ -295,6 +300,8 @@ class Publisher:
                     self._buffer.sent += confirmed
                 self._progress.notify_all()
             if failure:
+                if not isinstance(failure, redis.ResponseError):
+                    outbox.cut_off()
                 break
         with self._lock:
             self._buffer.last_error = failure
@@ -303,6 +310,20 @@ class Publisher:
                 self._buffer.settled = self._buffer.taken
             self._progress.notify_all()
         return failure
+
+    def _look(self, pipeline: Any) -> Life:
+        """Which life of the server the pipeline's connection leads to; the pipeline keeps it for the window."""
+        life = life_of(*[self._ask(pipeline, *command) for command in LOOK])
+        if life.log is None:
+            self._ask(pipeline, *mark_log())
+            life = life_of(*[self._ask(pipeline, *command) for command in LOOK])
+        return life
+
+    def _ask(self, pipeline: Any, *command: str) -> Any:
+        try:
+            return pipeline.immediate_execute_command(*command)
+        except redis.ResponseError as refusal:
+            return refusal
 
     def _stop(self) -> None:
         with self._lock:

@@ -13,7 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from client_events import NOW, event, events
-from trimtab.client._outbox import IDLE_MILLISECONDS, MAX_IN_FLIGHT_BYTES, Limits, Outbox, Sealed
+from trimtab.client._outbox import (
+    IDLE_MILLISECONDS,
+    MAX_IN_FLIGHT_BYTES,
+    MAX_KEPT_BYTES,
+    RESEND_MILLISECONDS,
+    Life,
+    Limits,
+    Outbox,
+    Sealed,
+)
 from trimtab.errors import ConfigurationError
 from trimtab.ids import partition_of
 from trimtab.schema.base import canonical_json
@@ -216,3 +225,136 @@ def test_an_event_that_cannot_be_written_fails_alone(fields: dict[str, Any]) -> 
     box.seal([event(5)], NOW)
     sequences = [batch.sequence for batch in send_all(box)]
     assert len(sequences) == 1
+
+
+class ForgetfulServer:
+    """A log that may lose its end; `counted` folds it as the fold does and refuses a gap."""
+
+    def __init__(self) -> None:
+        self.lives = count(1)
+        self.life = Life("run-0", "log-0")
+        self.log: list[tuple[int, Sealed]] = []
+
+    def lose(self, since: int) -> None:
+        """Everything written after `since` is gone, and another process answers."""
+        self.log = [(at, batch) for at, batch in self.log if at <= since]
+        self.life = Life(f"run-{next(self.lives)}", "log-0")
+
+    def take(self, batches: tuple[Sealed, ...], now: int) -> None:
+        self.log += [(now, batch) for batch in batches]
+
+    def counted(self) -> list[OutcomeEvent]:
+        sent: dict[str, dict[int, bytes]] = {}
+        found: list[OutcomeEvent] = []
+        for _, batch in self.log:
+            known = sent.setdefault(batch.producer, {})
+            if batch.sequence in known:
+                assert known[batch.sequence] == batch.payload, "sent again, with other bytes"
+                continue
+            assert batch.sequence == len(known) + 1, "a gap"
+            known[batch.sequence] = batch.payload
+            found += unpacked(batch.payload)
+        return found
+
+
+def deliver(box: Outbox, server: ForgetfulServer, now: int, rng: random.Random | None = None) -> int:
+    """All windows, or with `rng` until a connection fails, before or after the server has taken the window."""
+    confirmed = 0
+    for window in box.windows():
+        if box.meet(server.life, now):
+            continue
+        fails = rng is not None and rng.random() < 0.3
+        if not fails or (rng and rng.random() < 0.5):
+            server.take(window.batches, now)
+        confirmed += box.confirm(window, [ConnectionError()] if fails else [b"1-0"] * len(window.batches), now)[0]
+        if fails:
+            box.cut_off()
+            break
+    return confirmed
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3000), st.integers(0, 2)), max_size=25), st.randoms())
+def test_what_a_crash_within_the_window_takes_back_is_delivered_again_in_order(
+    steps: list[tuple[int, int, int]], rng: random.Random
+) -> None:
+    """Any end of the log may be lost, as often as it likes; each event counts once, and `sent` counts it once too."""
+    box, server, now, total, confirmed = outbox(events=2), ForgetfulServer(), NOW, 0, 0
+    for n, milliseconds, fate in steps:
+        box.seal([event(number) for number in range(total, total + n)], now)
+        total += n
+        confirmed += deliver(box, server, now, rng)
+        if fate == 0:
+            server.lose(now - rng.randint(0, RESEND_MILLISECONDS))
+        now += milliseconds
+    box.seal([event(total)], now)
+    confirmed += deliver(box, server, now)
+    assert [found.unit_id for found in server.counted()] == [f"user-{number}" for number in range(total + 1)]
+    assert confirmed == total + 1
+
+
+def test_a_server_that_does_not_say_who_it_is_gets_the_window_after_every_failed_connection() -> None:
+    box, nameless = outbox(), Life(None, None)
+    box.seal([event(1)], NOW)
+    assert not box.meet(nameless, NOW)
+    (first,) = send_all(box)
+    assert not box.meet(nameless, NOW)
+    box.cut_off()
+    assert box.meet(nameless, NOW)
+    assert [batch.payload for batch in send_all(box)] == [first.payload]
+    assert not box.meet(nameless, NOW)
+
+
+def test_a_connection_that_fails_to_the_same_server_costs_no_repetition() -> None:
+    box, life = outbox(), Life("run", "log")
+    box.seal([event(1)], NOW)
+    box.meet(life, NOW)
+    send_all(box)
+    box.cut_off()
+    assert not box.meet(life, NOW)
+    assert not box
+
+
+@pytest.mark.parametrize("found", [Life("another", "log"), Life("run", "another"), Life("run", None)])
+def test_a_loss_older_than_the_window_spoils_nothing_that_follows(found: Life) -> None:
+    box, later = outbox(), NOW + RESEND_MILLISECONDS + 1
+    box.meet(Life("run", "log"), NOW)
+    for number, now in ((1, NOW), (2, later)):
+        box.seal([event(number)], now)
+        send_all(box, now)
+    assert box.meet(found, later)
+    box.seal([event(3)], later)
+    again, fresh = send_all(box, later)
+    assert (again.producer, again.sequence) == ("producer-1", 2), "older than the window is not kept"
+    assert (fresh.producer, fresh.sequence) == ("producer-2", 1)
+
+
+def test_what_is_sealed_in_an_outage_is_not_spoilt_by_an_older_loss_and_a_long_one_takes_one_name() -> None:
+    box = outbox()
+    box.seal([event(1)], NOW)
+    send_all(box)
+    for number in (2, 3):
+        box.cut_off()
+        box.seal([event(number)], NOW)
+    assert [(b.producer, b.sequence) for b in send_all(box)] == [("producer-2", 1), ("producer-2", 2)]
+
+
+def test_what_is_kept_stays_within_its_bytes_and_is_the_newest() -> None:
+    box = outbox(events=100)
+    box.meet(Life("run", "log"), NOW)
+    box.seal([event(number, features={"text": "x" * 7000}) for number in range(6000)], NOW)
+    everything = send_all(box)
+    assert box.meet(Life("another", "log"), NOW)
+    again = send_all(box)
+    assert sum(len(batch.payload) for batch in again) <= MAX_KEPT_BYTES
+    assert [batch.payload for batch in again] == [batch.payload for batch in everything[-len(again) :]]
+    assert len(again) > 1
+
+
+def test_what_was_confirmed_half_a_day_ago_is_not_sent_again() -> None:
+    """The fold may have forgotten the producer, and would count it twice or complain."""
+    box = outbox()
+    box.meet(Life("run", "log"), NOW)
+    box.seal([event(1)], NOW)
+    send_all(box)
+    box.meet(Life("another", "log"), NOW + IDLE_MILLISECONDS + 1)
+    assert not box
