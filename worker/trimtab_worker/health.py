@@ -10,6 +10,7 @@ import re
 import redis
 
 from trimtab.adapters.redis.connection import connect, reaching
+from trimtab.adapters.redis.scripts import source
 from trimtab.errors import InvalidInput
 from trimtab.schema import keys
 from trimtab.settings import Settings, resolve_addresses
@@ -31,10 +32,10 @@ def quick_client(settings: Settings) -> redis.Redis:
 def report(client: redis.Redis, role: str, name: str, period_seconds: float) -> None:
     """Note that `name` in `role` is alive now, until `MISSED_BEATS` periods from now."""
     expires_ms = int(period_seconds * MISSED_BEATS * 1000)
-    with reaching(client), client.pipeline(transaction=False) as pipe:
+    beat = client.register_script(source("heartbeat"))
+    with reaching(client):
         for key in (keys.heartbeat(role, name), keys.heartbeat(role, ANY)):
-            pipe.set(key, name, px=expires_ms)
-        pipe.execute()
+            beat(keys=[key], args=[name, expires_ms])
 
 
 def withdraw(client: redis.Redis, role: str, name: str) -> None:
