@@ -14,6 +14,7 @@ from trimtab.fold import Cell, ExperimentState
 from trimtab.fold.state import EpochRecord
 from trimtab.ports import Published
 from trimtab.schema.experiment import Experiment, Status
+from trimtab_worker.services.evidence import look_again, tests_json
 from trimtab_worker.services.report import report
 
 VARIANTS = tuple("abcde")
@@ -66,11 +67,11 @@ class _Kept(MemoryPartition):
 
 
 def _report_seconds(*, epochs: int, variants: int) -> float:
-    """One report of five metrics with JSON, and with a look of its own, as before the first recompute; best of 5."""
+    """One report of five metrics, with its JSON; after the end, when it takes a look of its own. The best of 5."""
     rng = np.random.default_rng(1)
     ids = [f"v{k}" for k in range(variants)]
     experiment = Experiment.parse(
-        definition(variants=[{"id": name} for name in ids], metrics=list(METRICS), unit="unit", strategy="fixed")
+        definition(variants=[{"id": name} for name in ids], metrics=list(METRICS), unit="unit")
     )
     state = ExperimentState(experiment, Status.RUNNING)
     for epoch in range(1, epochs + 1):
@@ -81,7 +82,8 @@ def _report_seconds(*, epochs: int, variants: int) -> float:
                 hits = int(rng.binomial(n, .1))
                 amount = hits * metric.scale
                 state.cells[epoch, variant, metric.name] = Cell(n, amount, amount * metric.scale)
-    store, current = _Kept(state), Published(experiment, Status.RUNNING)
+    claims = tests_json(look_again(experiment, state, {}))
+    store, current = _Kept(state), Published(experiment, Status.STOPPED, claims=claims)
     seconds = []
     for _ in range(5):
         started = time.perf_counter()

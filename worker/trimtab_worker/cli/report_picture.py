@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MOST = 16  # variants with a row of their own; of more, those that may be best
+_SECOND = 1000  # milliseconds; what was decided last is drawn for at least as long
 _ROWS = ("moves", "holds", "halts", "orders")
 _ROW_COLOURS = dict(zip(_ROWS, ("#0072B2", PALE, "#D55E00", "#000000"), strict=True))
 
@@ -93,6 +94,8 @@ def _draw_means(
     if base is not None:
         axes.axvline(base, color=GREY, linewidth=1, linestyle="--", zorder=1)
         axes.plot([base], [0], "o", color=colours[control], markersize=6)
+    else:
+        axes.set_xticks([])
     for row, variant in enumerate(shown):
         mean = metric.means[variant]
         if mean is None or base is None:
@@ -109,7 +112,8 @@ def _draw_means(
         "mean as if all had met the same epochs; thick: 95 % of the difference from control, thin: always valid",
         fontsize=8,
     )
-    axes.locator_params(axis="x", nbins=7)
+    if base is not None:
+        axes.locator_params(axis="x", nbins=7)
 
 
 def _interval(axes: Axes, row: int, base: float, mean: float, found: TreatmentReport, colour: str) -> None:
@@ -159,11 +163,11 @@ def _draw_p_best(axes: Axes, metric: MetricReport, shown: list[str], colours: di
 def _draw_weights(
     axes: Axes, report: Report, entries: list[LedgerEntry], shown: list[str], colours: dict[str, str]
 ) -> None:
-    end = max([report.data_until, *(entry.decided_at for entry in entries)])
+    end = max([report.data_until, *(entry.decided_at + _SECOND for entry in entries)])
     times = _instants([*(_begin(entry) for entry in entries), end])
     # Control and the likeliest best lie on top of the others.
     last = max(shown, key=report.primary.p_best.__getitem__)
-    for variant in sorted(shown, key=lambda each: (each == last, each == report.control)):
+    for variant in sorted(shown, key=lambda each: (each == last, each == report.control)) if entries else ():
         shares = [entry.parts.get(variant, 0) / PARTS for entry in entries]
         axes.plot(
             times[: len(shares) + 1],
@@ -179,8 +183,6 @@ def _draw_weights(
     if not entries:
         axes.annotate("nothing was published yet", (.5, .5), xycoords="axes fraction", ha="center", color=GREY)
         axes.set_xticks([])
-    elif _begin(entries[0]) == end:
-        axes.set_xlim(_instants([end - 1000, end + 1000]).tolist())
     else:
         axes.set_xlim(_instants([_begin(entries[0]), end]).tolist())
     _legend(axes, report, shown, colours)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -121,12 +121,11 @@ def report(store: PartitionStore, current: Published, thresholds: DecisionThresh
     tests, remarks = _claims(current, state)
     ratio, leaks = check_split(experiment, state) or (None, ())
     doubt = _doubt(ratio, leaks)
-    measured = _measured(experiment, state)
+    bases = _bases(experiment, state)
     metrics = tuple(
-        _metric(_Basis.of(one, experiment, state), tests, thresholds if one.metric.primary else None, doubt)
-        for one in measured
+        _metric(basis, tests, thresholds if basis.metric.primary else None, doubt) for basis in bases
     )
-    ab = _ab_test(experiment, measured, tests, doubt)
+    ab = _ab_test(experiment, bases, tests, doubt)
     return Report(
         experiment_id=experiment.id,
         status=current.status,
@@ -173,17 +172,6 @@ def _doubt(ratio: SampleRatio | None, leaks: tuple[Leak, ...]) -> str:
     return f"Do not decide on these data. {found}" if found else ""
 
 
-def _measured(experiment: Experiment, state: ExperimentState) -> list[Measured]:
-    """Every metric with its cells; all cells are walked through once, not once a metric."""
-    apart: dict[str, dict[tuple[int, str, str], Cell]] = defaultdict(dict)
-    for key, cell in state.cells.items():
-        apart[key[2]][key] = cell
-    return [
-        Measured(metric, gather_cells(experiment, replace(state, cells=apart[metric.name]), metric))
-        for metric in experiment.metrics
-    ]
-
-
 @dataclass(frozen=True)
 class _Basis:
     """What all treatments of one metric share."""
@@ -195,8 +183,9 @@ class _Basis:
     served: Mapping[str, Floats]
 
     @classmethod
-    def of(cls, measured: Measured, experiment: Experiment, state: ExperimentState) -> _Basis:
-        metric, cells = measured.metric, measured.cells
+    def of(cls, experiment: Experiment, metric: Metric, state: ExperimentState) -> _Basis:
+        """From the state with this metric's cells alone."""
+        cells = gather_cells(experiment, state, metric)
         found = estimate(cells, metric.kind)
         belief = Belief.of(
             found.theta,
@@ -205,13 +194,13 @@ class _Basis:
             found.prior_sd,
             higher_is_better=metric.direction == "increase",
         )
-        return cls(experiment, metric, cells, belief, _served(cells, metric, state))
+        return cls(experiment, metric, cells, belief, _served(cells, state))
 
-    @property
+    @cached_property
     def p_best(self) -> dict[str, float]:
         return dict(zip(self.cells.variants, map(float, self.belief.p_best), strict=True))
 
-    @property
+    @cached_property
     def base(self) -> float | None:
         """Control's mean, epochs weighed by all traffic; None without units."""
         control = self.experiment.control
@@ -226,16 +215,26 @@ class _Basis:
         return fewer >= max(1, self.experiment.constraints.min_trials)
 
 
-def _served(cells: Cells, metric: Metric, state: ExperimentState) -> dict[str, Floats]:
+def _bases(experiment: Experiment, state: ExperimentState) -> list[_Basis]:
+    """One for each metric; all cells are walked through once, not once a metric."""
+    apart: dict[str, dict[tuple[int, str, str], Cell]] = defaultdict(dict)
+    for key, cell in state.cells.items():
+        apart[key[2]][key] = cell
+    return [_Basis.of(experiment, metric, replace(state, cells=apart[metric.name])) for metric in experiment.metrics]
+
+
+def _served(cells: Cells, state: ExperimentState) -> dict[str, Floats]:
     """The share of the units in `cells` each variant was served with, in their epochs, in their order.
+
+    `state` has the cells of their metric alone.
 
     Variants that are not among them took units away with them: shares are of what was left.
     """
     active = set(cells.variants)
-    epochs = sorted({epoch for epoch, variant, name in state.cells if name == metric.name and variant in active})
-    parts = np.array([[state.epochs[epoch].parts.get(v, 0) for v in cells.variants] for epoch in epochs], float)
-    shares = parts.reshape(len(epochs), -1)
-    shares = shares / np.maximum(shares.sum(axis=1, keepdims=True), 1)
+    epochs = sorted({epoch for epoch, variant, _ in state.cells if variant in active})
+    rows = [[state.epochs[epoch].parts.get(variant, 0) for variant in cells.variants] for epoch in epochs]
+    parts = np.array(rows, float).reshape(len(epochs), len(cells.variants))
+    shares = parts / np.maximum(parts.sum(axis=1, keepdims=True), 1)
     return dict(zip(cells.variants, shares.T, strict=True))
 
 
@@ -290,7 +289,7 @@ def _sum(base: float | None, effect: float | None) -> float | None:
     return None if base is None or effect is None else base + effect
 
 
-def _ab_test(experiment: Experiment, measured: list[Measured], tests: Tests, doubt: str) -> ABResult | None:
+def _ab_test(experiment: Experiment, bases: list[_Basis], tests: Tests, doubt: str) -> ABResult | None:
     """The A/B test's own words, for experiments whose weights are fixed."""
     if experiment.strategy != "fixed" or len(experiment.active_ids) < 2:
         return None
@@ -300,6 +299,7 @@ def _ab_test(experiment: Experiment, measured: list[Measured], tests: Tests, dou
         for treatment, test in row.items()
         if test.claim is not None
     }
+    measured = [Measured(basis.metric, basis.cells) for basis in bases]
     least = max(1, experiment.constraints.min_trials)
     found = analyze_ab(measured, experiment.control, min_sample=least, claims=claims)
     if doubt:
@@ -315,7 +315,7 @@ def _sentence(experiment: Experiment, metrics: tuple[MetricReport, ...], ab: ABR
         return ab.recommendation
     primary = next(metric for metric in metrics if metric.primary)
     if not primary.treatments:
-        return f"{experiment.id} has one variant in service: there is nothing to compare."
+        return "There is one variant in service, and so nothing to compare."
     best = max(primary.treatments, key=lambda found: primary.p_best[found.treatment])
     return best.recommendation.sentence
 
