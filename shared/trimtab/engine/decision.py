@@ -162,10 +162,11 @@ def _sorted(inputs: Inputs) -> Inputs:
 
 
 def _propose(inputs: Inputs, belief: Belief) -> dict[str, float]:
+    trials, successes, previous = np.array([inputs.trials, inputs.successes, _previous(inputs)], float)
     evidence = Evidence(
-        trials=np.asarray(inputs.trials, float),
-        successes=np.asarray(inputs.successes, float),
-        previous=np.asarray(_previous(inputs), float),
+        trials=trials,
+        successes=successes,
+        previous=previous,
         p_best=belief.p_best,
         p_best_without=belief.p_best_without,
         higher_is_better=belief.higher_is_better,

@@ -98,7 +98,7 @@ def make_box(
     box = Box(
         previous=tuple(previous),
         floor=tuple(floor),
-        ceiling=tuple(max(top, bottom) for top, bottom in zip(ceiling, floor, strict=True)),
+        ceiling=tuple(map(max, ceiling, floor)),
         pinned={**{k: max(previous[k], floor[k]) for k in waiting}, **pinned, **dict.fromkeys(stopped, 0)},
         halted=stopped,
         awaiting=waiting - pinned.keys(),
@@ -152,7 +152,10 @@ def _whole(limits: Sequence[float], unit: int, *, up: bool) -> list[int]:
 
     Ceilings of a third for each of three variants say what the weights are, yet 3 × 333,333 is short of a million.
     """
-    inward = [math.ceil(limit - _ROUNDING) if up else math.floor(limit + _ROUNDING) for limit in limits]
+    if up:
+        inward = [math.ceil(limit - _ROUNDING) for limit in limits]
+    else:
+        inward = [math.floor(limit + _ROUNDING) for limit in limits]
     spare = unit - sum(inward)
     if spare >= 0 if up else spare <= 0:
         return inward

@@ -29,6 +29,8 @@ def project(wanted: Sequence[float], low: Sequence[int], high: Sequence[int], to
     ]
     parts = [int(share // 1) for share in exact]
     missing = total - sum(parts)
+    if missing == 0:
+        return parts
     # Bounds are whole, so whoever has a remainder is below its upper bound and one part more still fits.
     for place in sorted(range(len(parts)), key=lambda place: (parts[place] - exact[place], place)):
         if missing <= 0:
