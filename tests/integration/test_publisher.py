@@ -7,6 +7,7 @@ published, numbered from 1 without a gap, first copies in order, and every copy 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import subprocess
@@ -641,3 +642,31 @@ def test_async_a_server_that_lost_its_last_second_gets_it_again(own_server: Embe
     run(main)
     report = drain(own_server.url)
     assert (report.folded, report.dead) == (1500, 0)
+
+
+def test_async_closing_ends_a_sender_whose_cancellation_was_swallowed(
+    own_server: EmbeddedServer, own_log: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `asyncio.wait_for` does before Python 3.12 where what it waits for is done at that moment."""
+
+    async def main() -> None:
+        publisher = AsyncPublisher(own_server.url)
+        await publisher.publish(event(0))
+        await publisher.flush(timeout=LONG)
+        asking, ask = asyncio.Event(), publisher._ask
+
+        async def swallow_once(*arguments: Any) -> Any:
+            if not asking.is_set():
+                asking.set()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.Event().wait()
+            return await ask(*arguments)
+
+        monkeypatch.setattr(publisher, "_ask", swallow_once)
+        await publisher.publish(event(1))
+        await asking.wait()
+        with pytest.raises(PublishFailed, match="1 events are unconfirmed"):
+            await asyncio.wait_for(publisher.close(timeout=0.01), LONG)
+        assert (publisher.sent, publisher.failed, publisher.pending) == (1, 1, 0)
+
+    run(main)

@@ -171,7 +171,7 @@ class AsyncPublisher:
         self._waiters: set[asyncio.Future[None]] = set()
         self._opening = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
-        self._hurry = False
+        self._hurry = self._stopping = False
         self._not_open = True  # no sender yet, closed, or broken: publish must look closer
         self._cause: BaseException | None = None
 
@@ -221,7 +221,7 @@ class AsyncPublisher:
         assert self._buffer.outbox is not None
         outbox, delay = self._buffer.outbox, 0.0
         try:
-            while True:
+            while not self._stopping:
                 await self._await_work(outbox, delay)
                 events = self._buffer.take()
                 self._hurry = False
@@ -255,6 +255,8 @@ class AsyncPublisher:
         """Send every unconfirmed batch, or as far as it goes: the failure."""
         buffer, failure = self._buffer, None
         for window in outbox.windows():
+            if self._stopping:
+                return None
             try:
                 async with self._client.pipeline(transaction=window.transaction) as pipeline:
                     if outbox.meet(await self._look(pipeline), self._clock()):
@@ -263,7 +265,8 @@ class AsyncPublisher:
             except RETRIED as error:
                 replies = [error]
             confirmed, failure = outbox.confirm(window, replies, self._clock())
-            buffer.sent += confirmed
+            if not self._stopping:  # a reply that still comes changes no count any more
+                buffer.sent += confirmed
             self._announce()
             if failure:
                 if not isinstance(failure, redis.ResponseError):
@@ -291,10 +294,12 @@ class AsyncPublisher:
             return refusal
 
     async def _stop(self) -> None:
+        self._stopping = True
         if self._task:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            # Before Python 3.12, `asyncio.wait_for` (redis-py writes with it) may swallow the cancellation: ask again.
+            while not (await asyncio.wait({self._task}, timeout=0.1))[0]:
+                self._task.cancel()
         if self._owns_client:
             with contextlib.suppress(*RETRIED):
                 await self._client.aclose()
