@@ -1,7 +1,8 @@
 """What learning costs: the closed loop against equal shares, and against the best a batched policy can do.
 
 World: K = 4, p = .04/.045/.05/.06, nothing drifts, 40 batches of 1,000, floor .05, no step limit, no least evidence.
-One run's regret has mean 131 and standard deviation 30 conversions; equal shares lose 450 (STATISTICS §4).
+One run's regret has mean 130 and a standard deviation of 30 to 40 conversions, for now and then a run trusts the wrong
+variant for long; equal shares lose 450 (STATISTICS §4).
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from trimtab.simulation import AdditiveFloor, Policy, PooledThompson, Service, m
 LIMITS = Constraints(min_weight=.05, max_step=1.0, min_trials=0, cooldown_seconds=0)
 WORLD = make_world("stationary", [.04, .045, .05, .06])
 EQUAL = float(WORLD.uniform_regret.sum())
-SPREAD = 30.0
+SPREAD = 40.0
 RUNS, CHEAP_RUNS = size(24, 1500), size(300, 1500)
 
 
 def test_the_service_loses_at_most_39_percent_of_what_equal_shares_lose_and_hardly_more_than_exact_thompson() -> None:
     """≤ .39 of uniform's, and ≤ 1.05 × batched Thompson with exact posteriors in the same box.
 
-    The first leaves .10 of 450, seven standard errors of 24 runs, so it is asked without allowance.
+    The first leaves .10 of 450, five standard errors of 24 runs, so it is asked without allowance.
     """
     service, exact = _regret(Service(LIMITS), RUNS), _exact()
     show("regret, share of uniform's", service / EQUAL, "≤ .39")
