@@ -19,7 +19,7 @@ from trimtab_worker.services.remembered import RememberedMarks
 LEASE_SECONDS = 5.0  # renewed at every read, which takes a second at most; a killed drain blocks others no longer
 OVERTIME_SECONDS = 5.0  # what a flood may add to the time a drain parks, well inside a task's time limit
 BYTES_AT_ONCE = 8 * 2**20  # a read that big folds in some tenths of a second, well inside a task's time limit
-FIRST_COUNT, MAX_COUNT = 64, 2048  # entries in a read; small ones may be followed by some of a MiB each
+FIRST_COUNT, MAX_COUNT = 64, 8192  # entries in a read; more would gain little, and large ones may follow small ones
 
 log = structlog.get_logger(__name__)
 
