@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -65,11 +64,6 @@ class ExperimentState:
     def settled_epoch(self, epoch: int) -> int | None:
         """The epoch whose cells take events of `epoch`; None where the log never announced it."""
         return epoch if epoch in self.epochs else self.merged.get(epoch)
-
-    def epoch_at(self, instant: int) -> int | None:
-        """The epoch in force at `instant` milliseconds; None before the first."""
-        place = bisect_right([record.started_at for record in self.epochs.values()], instant)
-        return list(self.epochs)[place - 1] if place else None
 
     def copy(self) -> Self:
         """A copy that can be changed without touching this one."""

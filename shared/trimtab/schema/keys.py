@@ -3,7 +3,7 @@
 ======================================  ========  ====================================================================
 key                                     type      what it holds
 ======================================  ========  ====================================================================
-trimtab:log                             hash      `partitions`: how many there are, fixed at creation
+trimtab:log                             hash      `partitions`: how many, for ever; `life`: a mark that a flush loses
 trimtab:experiments                     set       ids of all experiments
 trimtab:heartbeat:<role>:<name>         string    last sign of life of a worker or beat, expiring
 trimtab:{p<N>}:events                   stream    the log: fields `event`, `batch` or `control`, JSON each
@@ -21,7 +21,7 @@ trimtab:{p<N>}:snapshot:…               as above  copy of cur, experiments, st
 trimtab:{p<N>}:rebuild-<token>:…        as above  the same, while one rebuild folds the log again
 trimtab:{p<N>}:rebuilds                 zset      spaces of rebuilds → when each began, in milliseconds
 trimtab:{<experiment>}:weights          string    the allocation: the polled key, public API
-trimtab:{<experiment>}:definition       hash      definition, status, revision, epoch and what the next decision needs
+trimtab:{<experiment>}:definition       hash      definition, status, revision and what the next decision needs
 trimtab:{<experiment>}:ledger           stream    decisions and acts, id `<decision>-<repeats>`
 trimtab:{<experiment>}:tick:<slot>      string    which recompute slot was claimed already, expiring
 trimtab:{<experiment>}:notices          channel   the new revision, at every publication
