@@ -1,6 +1,6 @@
 """All measurements in one run: a table on the screen and `build/bench.json`. `make bench` calls this.
 
-Rates are of one worker process on an otherwise idle machine, with a real server beside it; the ratio to one Celery
+Rates with a bar are the best of three of one worker process, with a real server beside it; the ratio to one Celery
 task per event is of the same run. Timings never decide a test: they are here to be read.
 """
 

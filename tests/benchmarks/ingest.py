@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 
-from benchmarks.system import BATCH, drain_rate, fill_with_batches, fill_with_rows, running_log
+from benchmarks.system import BATCH, drain_rate, fastest, fill_with_batches, fill_with_rows, running_log
 from trimtab import OutcomeEvent, Publisher
 
-EVENTS, EVENTS_WITH_IDS, ROWS, PUBLISHED = 6_000_000, 1_000_000, 300_000, 200_000
+EVENTS, EVENTS_WITH_IDS, ROWS, PUBLISHED = 4_000_000, 500_000, 150_000, 200_000
 
 
 def measure() -> dict[str, float]:
     return {
-        "columnar_events_per_second": _columnar(),
-        "columnar_dedupe_events_per_second": min(_deduplicated("event_id"), _deduplicated("unit_id")),
-        "row_events_per_second": _rows(),
+        "columnar_events_per_second": fastest(_columnar),
+        "columnar_dedupe_events_per_second": min(
+            fastest(lambda: _deduplicated("event_id")), fastest(lambda: _deduplicated("unit_id"))
+        ),
+        "row_events_per_second": fastest(_rows),
         **_published(),
     }
 

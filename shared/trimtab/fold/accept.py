@@ -157,10 +157,9 @@ def _check_epochs(table: Table, owner: ExperimentState, refusals: _Refusals) -> 
         return np.zeros(1, dtype=np.int64), False
     stamped = table.epoch > 0
     # 0 asks for the epoch of exposed_at, or for the one in force here; −1 says there is none.
-    settled = {int(e): owner.settled_epoch(int(e)) or -1 for e in np.unique(table.epoch) if e}
-    epoch = np.array([settled.get(int(e), 0) for e in table.epoch]) if len(table.epoch) > 1 else table.epoch.copy()
-    if len(table.epoch) == 1:
-        epoch[0] = settled.get(int(table.epoch[0]), 0)
+    named, which = np.unique(table.epoch, return_inverse=True)
+    settled = {e: (owner.settled_epoch(e) or -1) if e else 0 for e in named.tolist()}
+    epoch = np.array(list(settled.values()), dtype=np.int64)[which]
     exposed = table.exposed_at
     if not stamped.all() and exposed is not None and exposed.any():
         epoch = np.broadcast_to(epoch, exposed.shape).copy()

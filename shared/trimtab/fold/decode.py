@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -32,11 +31,11 @@ class Control(NamedTuple):
     order: ControlEntry
 
 
-class Row(NamedTuple):
-    """One event that came alone."""
+class Rows(NamedTuple):
+    """Events that came one by one, entry after entry with nothing between them."""
 
-    entry: Entry
-    event: dict[str, Any]  # the fields of an OutcomeEvent, those that were given
+    entries: list[Entry]
+    events: list[dict[str, Any]]  # of each the fields of an OutcomeEvent that were given
 
 
 class Batch(NamedTuple):
@@ -54,38 +53,71 @@ class Refused(NamedTuple):
     letter: DeadLetter
 
 
-Decoded = Control | Row | Batch | Refused
+Item = Control | Rows | Batch | Refused
 
 
-def decode(entries: Iterable[Entry]) -> list[Decoded]:
+class Reading(NamedTuple):
+    """Entries of the log and what they say, both in log order."""
+
+    entries: list[Entry]
+    items: list[Item]
+
+
+def decode(entries: Iterable[Entry]) -> Reading:
     """Entries of the log as what they say, or as the reason why they cannot be read.
 
     A compaction begins a fold of its own, so what comes after the first entry and from one on is left for the next
     read: it merges what is counted, and events read together with it would not be counted yet.
     """
-    decoded: list[Decoded] = []
+    reading = Reading([], [])
+    run = Rows([], [])
     for entry in entries:
-        item = _decode(entry)
-        if decoded and isinstance(item, Control) and isinstance(item.order, Compaction):
-            break
-        decoded.append(item)
-    return decoded
+        event = _event(entry)
+        if isinstance(event, dict):  # by far the most frequent, and nothing else need be asked of it
+            run.entries.append(entry)
+            run.events.append(event)
+        else:
+            item = event or _item(entry)
+            if reading.entries and isinstance(item, Control) and isinstance(item.order, Compaction):
+                break
+            if run.entries:
+                reading.items.append(run)
+                run = Rows([], [])
+            reading.items.append(item)
+        reading.entries.append(entry)
+    if run.entries:
+        reading.items.append(run)
+    return reading
 
 
-def _decode(entry: Entry) -> Decoded:
+def _event(entry: Entry) -> dict[str, Any] | Refused | None:
+    """The event of a row, or why it is none; None for an entry of another kind."""
+    raw = entry.fields.get(_EVENT)
+    if raw is None:
+        return None
+    if len(entry.fields) > 1 and len(_KNOWN & entry.fields.keys()) > 1:
+        return _unknown(entry)
+    if len(raw) > MAX_EVENT_BYTES:
+        return _too_large(entry, raw, MAX_EVENT_BYTES)
+    try:
+        return event_rows.validate_json(raw)
+    except (ValidationError, RecursionError) as error:
+        return _unreadable(entry, raw, error)
+
+
+def _item(entry: Entry) -> Control | Batch | Refused:
     fields = entry.fields
     if len(_KNOWN & fields.keys()) > 1:
         return _unknown(entry)
-    if (raw := fields.get(_EVENT)) is not None:
-        if len(raw) > MAX_EVENT_BYTES:
-            return _too_large(entry, raw, MAX_EVENT_BYTES)
-        return _parse(entry, raw, event_rows.validate_json, Row)
     if (raw := fields.get(_BATCH)) is not None:
         if len(raw) > MAX_BATCH_BYTES:
             return _too_large(entry, raw, MAX_BATCH_BYTES)
         # A column [0, true] becomes integers without a word in numpy; only a slow look tells them apart.
         exact = b"true" not in raw and b"false" not in raw
-        return _parse(entry, raw, EventBatch.model_validate_json, partial(Batch, exact=exact))
+        try:
+            return Batch(entry, EventBatch.model_validate_json(raw), exact)
+        except (ValidationError, RecursionError) as error:
+            return _unreadable(entry, raw, error)
     if (raw := fields.get(_CONTROL)) is not None:
         try:
             return Control(entry, control_entries.validate_json(raw))
@@ -101,15 +133,10 @@ def _unknown(entry: Entry) -> Refused:
     return Refused(entry, letter(entry, DeadLetterCode.UNKNOWN_ENTRY, detail, raw=raw))
 
 
-def _parse(
-    entry: Entry, raw: bytes, read: Callable[[bytes], Any], wrap: Callable[[Entry, Any], Decoded]
-) -> Decoded:
-    try:
-        return wrap(entry, read(raw))
-    except ValidationError as error:
-        return Refused(entry, letter(entry, _code(error), _sentence(error), raw=raw))
-    except RecursionError:
+def _unreadable(entry: Entry, raw: bytes, error: ValidationError | RecursionError) -> Refused:
+    if isinstance(error, RecursionError):
         return Refused(entry, letter(entry, DeadLetterCode.NOT_JSON, "the JSON nests too deep", raw=raw))
+    return Refused(entry, letter(entry, _code(error), _sentence(error), raw=raw))
 
 
 def _too_large(entry: Entry, raw: bytes, limit: int) -> Refused:

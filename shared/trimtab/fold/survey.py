@@ -6,15 +6,15 @@ Nothing here depends on dedupe marks, so one look-up of all marks can follow.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from trimtab.fold.accept import accept
 from trimtab.fold.commit import Cursor, Entry
-from trimtab.fold.decode import Batch, Control, Decoded, Refused, Row, letter
+from trimtab.fold.decode import Batch, Control, Item, Reading, Refused, Rows, letter
 from trimtab.fold.findings import Findings
 from trimtab.fold.orders import carry_out
 from trimtab.fold.state import PartitionState, Producer
-from trimtab.fold.table import Table, table_of_batch, table_of_rows
+from trimtab.fold.table import GatheredRows, Table, table_of_batch, table_of_rows
 from trimtab.schema.control import Compaction, Define, EpochStart, StatusChange
 from trimtab.schema.dead_letter import DeadLetter, DeadLetterCode
 
@@ -30,13 +30,13 @@ CLOCK_STEP = 2 * DAY
 which carries its own instant, moves the clock further."""
 
 
-def mentioned(decoded: Iterable[Decoded]) -> set[str]:
+def mentioned(reading: Reading) -> set[str]:
     """Ids of all experiments that the entries speak of: their states must be loaded before `survey`."""
-    names = set()
-    for item in decoded:
+    names: set[str] = set()
+    for item in reading.items:
         match item:
-            case Row(event=event):
-                names.add(event["experiment_id"])
+            case Rows(events=events):
+                names.update([event["experiment_id"] for event in events])
             case Batch(batch=batch):
                 names.add(batch.experiment_id)
             case Control(order=Define(experiment=experiment)):
@@ -46,7 +46,7 @@ def mentioned(decoded: Iterable[Decoded]) -> set[str]:
     return names
 
 
-def survey(start: PartitionState, decoded: list[Decoded]) -> Findings:
+def survey(start: PartitionState, reading: Reading) -> Findings:
     """Walk the entries in order; `start` is left as it is, the findings hold the state after them."""
     moved = replace(
         start,
@@ -56,23 +56,14 @@ def survey(start: PartitionState, decoded: list[Decoded]) -> Findings:
         scopes=dict(start.scopes),
     )
     walk = _Walk(Findings(state=moved, start=start))
-    for item in decoded:
+    for item in reading.items:
         walk.step(item)
     walk.flush()
-    if decoded:
-        moved.cursor = Cursor(start.cursor.run, decoded[-1].entry.id)
-    moved.counters["entries"] += len(decoded)
-    moved.counters["bytes"] += sum(len(value) for item in decoded for value in item.entry.fields.values())
+    if reading.entries:
+        moved.cursor = Cursor(start.cursor.run, reading.entries[-1].id)
+    moved.counters["entries"] += len(reading.entries)
+    moved.counters["bytes"] += sum([len(value) for entry in reading.entries for value in entry.fields.values()])
     return walk.found
-
-
-@dataclass(slots=True)
-class _Rows:
-    """Rows of one experiment and origin, not counted yet, and the log's clock at each."""
-
-    origin: str
-    rows: list[Row] = field(default_factory=list)
-    clocks: list[int] = field(default_factory=list)
 
 
 class _Walk:
@@ -80,45 +71,47 @@ class _Walk:
 
     def __init__(self, found: Findings) -> None:
         self.found = found
-        self.rows: dict[str, _Rows] = {}
+        self.rows: dict[str, GatheredRows] = {}
 
-    def step(self, item: Decoded) -> None:
+    def step(self, item: Item) -> None:
         state = self.found.state
-        instant = item.order.at if isinstance(item, Control) else item.entry.milliseconds
-        if instant > state.clock:
-            _advance_clock(state, instant, trusted=isinstance(item, Control))
-        if isinstance(item, Row):  # by far the most frequent, and nothing else need be asked of it
-            self._gather(item)
-            return
         match item:
+            case Rows():
+                self._gather(item)
             case Batch():
+                _advance_clock(state, item.entry.milliseconds)
                 self.flush()
                 if self._in_sequence(item):
                     self._accept(table_of_batch(item, state.clock))
             case Control():
+                # Whoever may write a control entry may set the clock, forward.
+                state.clock = max(state.clock, item.order.at)
                 self.flush()
                 refusal = carry_out(self.found, item)
                 if refusal is not None:
                     self._refuse(refusal)
             case Refused():
+                _advance_clock(state, item.entry.milliseconds)
                 self._refuse(item.letter)
 
     def flush(self) -> None:
         """Turn the gathered rows into tables; order within an experiment is the log's."""
         for gathered in self.rows.values():
-            self._accept(table_of_rows(gathered.rows, gathered.clocks))
+            self._accept(table_of_rows(gathered))
         self.rows.clear()
 
-    def _gather(self, row: Row) -> None:
-        """Keep a row, with the log's clock at its place; a table is of one origin, and tables are in log order."""
-        name, origin = row.event["experiment_id"], row.event.get("origin", "live")
-        gathered = self.rows.get(name)
-        if gathered is None or gathered.origin != origin:
-            if gathered is not None:
-                self._accept(table_of_rows(gathered.rows, gathered.clocks))
-            gathered = self.rows[name] = _Rows(origin)
-        gathered.rows.append(row)
-        gathered.clocks.append(self.found.state.clock)
+    def _gather(self, rows: Rows) -> None:
+        """Keep rows, with the log's clock at their places; a table is of one origin, and tables are in log order."""
+        written_at = [entry.milliseconds for entry in rows.entries]
+        clocks = _advance_clock_along(self.found.state, written_at)
+        for row in zip(rows.events, rows.entries, written_at, clocks, strict=True):
+            name, origin = row[0]["experiment_id"], row[0].get("origin", "live")
+            gathered = self.rows.get(name)
+            if gathered is None or gathered.origin != origin:
+                if gathered is not None:
+                    self._accept(table_of_rows(gathered))
+                gathered = self.rows[name] = GatheredRows(name, origin, [])
+            gathered.rows.append(row)
 
     def _accept(self, table: Table) -> None:
         owner = self.found.own(table.experiment_id)
@@ -188,12 +181,24 @@ class _Walk:
         self._refuse(letter(item.entry, code, detail, n=item.batch.n, experiment_id=known))
 
 
-def _advance_clock(state: PartitionState, instant: int, *, trusted: bool) -> None:
+def _advance_clock(state: PartitionState, written_at: int) -> None:
     """The log's clock is the running maximum of plausible entry times, and of what control entries say."""
-    if trusted or instant - state.clock <= CLOCK_STEP:
-        state.clock = instant
+    if written_at <= state.clock:
+        return
+    if written_at - state.clock <= CLOCK_STEP:
+        state.clock = written_at
     else:
         state.counters["implausible_ids"] += 1
+
+
+def _advance_clock_along(state: PartitionState, written_at: list[int]) -> list[int]:
+    """Advance the clock by each of these times; where it stood after each."""
+    clocks = []
+    for at in written_at:
+        if at != state.clock:
+            _advance_clock(state, at)
+        clocks.append(state.clock)
+    return clocks
 
 
 def _events_per_entry(table: Table) -> Iterable[tuple[Entry, int]]:

@@ -6,13 +6,14 @@ from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.fold.commit import Entry
-from trimtab.fold.decode import Batch, Row
+from trimtab.fold.decode import Batch
 
 Integers = NDArray[np.int64]
 Numbers = NDArray[np.float64]
@@ -85,26 +86,35 @@ def table_of_batch(decoded: Batch, clock: int) -> Table:
     )
 
 
-def table_of_rows(rows: list[Row], clocks: list[int]) -> Table:
-    """Rows of one experiment and origin as a table; `clocks` is the log's clock at each."""
-    events = [row.event for row in rows]
-    variants = list(dict.fromkeys([event["variant"] for event in events]))
-    place = {variant: index for index, variant in enumerate(variants)}
-    names = dict.fromkeys(name for event in events for name in event["metrics"])
+class GatheredRows(NamedTuple):
+    """Rows of one experiment and origin in log order: event, entry, when it was written, the log's clock there."""
+
+    experiment_id: str
+    origin: str
+    rows: list[tuple[dict[str, Any], Entry, int, int]]
+
+
+def table_of_rows(gathered: GatheredRows) -> Table:
+    """Gathered rows as a table."""
+    events, entries, written_at, clocks = zip(*gathered.rows, strict=True)
+    variants = [event["variant"] for event in events]
+    place = {variant: index for index, variant in enumerate(dict.fromkeys(variants))}
+    metrics = [event["metrics"] for event in events]
+    names = dict.fromkeys(chain.from_iterable(metrics))
     return Table(
-        experiment_id=events[0]["experiment_id"],
-        entries=[row.entry for row in rows],
+        experiment_id=gathered.experiment_id,
+        entries=list(entries),
         clock=np.array(clocks),
-        written_at=np.array([row.entry.milliseconds for row in rows]),
-        variants=variants,
-        variant=np.array([place[event["variant"]] for event in events]),
-        metrics={name: np.array([event["metrics"].get(name, np.nan) for event in events]) for name in names},
+        written_at=np.array(written_at),
+        variants=list(place),
+        variant=np.array([place[variant] for variant in variants]),
+        metrics={name: np.array([given.get(name, np.nan) for given in metrics]) for name in names},
         occurred_at=np.array([event["occurred_at"] for event in events]),
         epoch=np.array([event.get("epoch") or 0 for event in events]),
         exposed_at=np.array([event.get("exposed_at") or 0 for event in events]),
         unit_ids=[event.get("unit_id") for event in events],
         event_ids=[event.get("event_id") for event in events],
-        imported=events[0].get("origin") == "import",
+        imported=gathered.origin == "import",
     )
 
 

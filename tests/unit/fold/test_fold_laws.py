@@ -44,9 +44,9 @@ def fold_in_pieces(store: PartitionStore, sizes: list[int]) -> dict[str, object]
         entries = store.read(state.cursor.id, sizes[place % len(sizes)])
         if not entries:
             return store.dump()
-        decoded = decode(entries)
-        state.experiments |= store.load_experiments(sorted(mentioned(decoded)))
-        found = survey(state, decoded)
+        reading = decode(entries)
+        state.experiments |= store.load_experiments(sorted(mentioned(reading)))
+        found = survey(state, reading)
         questions = ask(found)
         seen = store.seen({name: marks for scope in questions.scopes() for name, marks in scope.lookups().items()})
         assert store.commit(settle(found, questions, {scope.name: scope.known(seen) for scope in questions.scopes()}))

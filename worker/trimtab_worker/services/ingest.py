@@ -125,11 +125,11 @@ class Ingest:
 
     def _fold(self, state: PartitionState, entries: list[Entry], report: DrainReport) -> None:
         """Fold `entries`, which follow `state`, and commit."""
-        decoded = decode(entries)
-        unknown = mentioned(decoded) - state.experiments.keys()
+        reading = decode(entries)
+        unknown = mentioned(reading) - state.experiments.keys()
         if unknown:
             state.experiments |= self.store.load_experiments(sorted(unknown))
-        found = survey(state, decoded)
+        found = survey(state, reading)
         questions = ask(found)
         commit = settle(found, questions, self._known(questions))
         if not self.store.commit(commit):
@@ -139,7 +139,7 @@ class Ingest:
             return
         self._remember(commit)
         before, after = state.counters, found.state.counters
-        report.entries += len(decoded)
+        report.entries += len(reading.entries)
         report.commits += 1
         for name in ("folded", "duplicates", "dead"):
             setattr(report, name, getattr(report, name) + after[name] - before[name])

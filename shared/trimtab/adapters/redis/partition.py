@@ -46,7 +46,8 @@ class RedisPartition(RedisLog, PartitionStore):
         reply = self._client.execute_command("XREAD", "COUNT", count, *waiting, "STREAMS", self.keys.events, after)
         found = next(iter(reply.values())) if reply else []
         return [
-            Entry(entry_id.decode(), dict(zip(words[::2], words[1::2], strict=True)) if words else {})
+            # An entry of one field, as ours are, needs no slices.
+            Entry(entry_id.decode(), {words[0]: words[1]} if words and len(words) == 2 else _fields(words))
             for entry_id, words in found
         ]
 
@@ -193,6 +194,10 @@ class RedisPartition(RedisLog, PartitionStore):
     def drained_at(self) -> int | None:
         reported = self._client.get(self.keys.drain)
         return int(reported) if reported else None
+
+
+def _fields(words: list[bytes] | None) -> dict[bytes, bytes]:
+    return dict(zip(words[::2], words[1::2], strict=True)) if words else {}
 
 
 def _new_run() -> str:
