@@ -46,6 +46,25 @@ class Periods(BaseModel):
     )
 
 
+class Gateway(BaseModel):
+    """The HTTP gateway: where it listens, whom it serves, and when it asks producers to slow down."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    host: str = Field("127.0.0.1", description="Where `serve` listens; beyond this machine only with API keys.")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(8080, description="Its port; 0 takes a free one.")
+    reader_keys: SecretStr | None = Field(
+        None, description="API keys that may read, with commas between; each plain, or `sha256:` and its digest in hex."
+    )
+    producer_keys: SecretStr | None = Field(None, description="API keys that may send events, in the same form.")
+    requests_per_second: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Requests a second of one key, or of one address without keys, before 429; default: no limit."
+    )
+    max_unread_entries: Annotated[int, Field(ge=1)] = Field(
+        500_000, description="Unread entries in a partition's log before 429: some 10 s of folding, 70 MB of rows."
+    )
+
+
 class Settings(BaseSettings):
     """All settings; addresses are secrets because they may hold a password, and never show in a repr or an error."""
 
@@ -90,6 +109,7 @@ class Settings(BaseSettings):
         "INFO", description="Lowest level that is logged; `DEBUG` also shows where an unexpected error arose."
     )
     periods: Periods = Periods()
+    gateway: Gateway = Gateway()
 
     @classmethod
     def load(cls, **given: Any) -> Self:
@@ -121,6 +141,10 @@ class Settings(BaseSettings):
         return init_settings, env_settings, dotenv_settings, toml
 
 
+GROUPS: dict[str, type[BaseModel]] = {"periods": Periods, "gateway": Gateway}
+"""Nested settings by the name of their group."""
+
+
 def resolve_addresses(settings: Settings) -> Addresses:
     """Where data server and broker are: what the settings name, else what a running `up` announces.
 
@@ -133,7 +157,7 @@ def resolve_addresses(settings: Settings) -> Addresses:
 def unknown_names() -> list[str]:
     """Environment variables with our prefix that are no setting: most likely misspelled."""
     known = {PREFIX + name.upper() for name in Settings.model_fields} | {"TRIMTAB_CONFIG"}
-    nested = {f"{PREFIX}PERIODS__{name.upper()}" for name in Periods.model_fields}
+    nested = {f"{PREFIX}{group}__{name}".upper() for group, model in GROUPS.items() for name in model.model_fields}
     return sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known | nested)
 
 

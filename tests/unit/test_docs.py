@@ -23,7 +23,7 @@ from trimtab import addresses, errors
 from trimtab.addresses import Addresses
 from trimtab.errors import ErrorCode
 from trimtab.schema.dead_letter import DeadLetterCode
-from trimtab.settings import Periods, Settings
+from trimtab.settings import GROUPS, Settings
 from trimtab_worker import cli
 from trimtab_worker.cli.app import app as cli_app
 from trimtab_worker.tasks import MODULES
@@ -153,13 +153,15 @@ def commands() -> Iterator[tuple[str, str]]:
 def settings() -> Iterator[tuple[str, str, str | None]]:
     """Every setting as the table writes it: names, default, description."""
     for name, field in Settings.model_fields.items():
-        if name == "periods":
+        if name in GROUPS:
             continue
         names = getattr(field.validation_alias, "choices", [f"TRIMTAB_{name.upper()}"])
         default = "–" if field.default is None else f"`{field.default}`"
         yield " or ".join(f"`{known}`" for known in names), default, field.description
-    for name, field in Periods.model_fields.items():
-        yield f"`TRIMTAB_PERIODS__{name.upper()}`", f"`{field.default}`", field.description
+    for group, model in GROUPS.items():
+        for name, field in model.model_fields.items():
+            default = "–" if field.default is None else f"`{field.default}`"
+            yield f"`TRIMTAB_{group}__{name}`".upper(), default, field.description
 
 
 def section(title: str) -> str:
