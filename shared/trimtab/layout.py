@@ -2,6 +2,7 @@
 
 `largest_remainder` turns shares into parts per million, `initial_ranges` lays them out, `relayout` moves an existing
 layout to new parts: exactly the total variation distance changes hands, so that nobody else sees another variant.
+`rescale` and the argument `total` serve targets with fewer buckets than a million.
 """
 
 from __future__ import annotations
@@ -36,10 +37,28 @@ def largest_remainder(shares: Mapping[str, float]) -> dict[str, int]:
         raise InvalidInput(f"The shares add up to {total:.9g}: they must add up to 1.", value=dict(shares))
     exact = {variant: share / total * PARTS for variant, share in shares.items()}
     parts = {variant: math.floor(value) for variant, value in exact.items()}
-    missing = PARTS - sum(parts.values())
-    for variant in sorted(parts, key=lambda variant: (parts[variant] - exact[variant], variant))[:missing]:
-        parts[variant] += 1
-    return parts
+    return _filled(parts, {variant: exact[variant] - parts[variant] for variant in parts}, PARTS)
+
+
+def rescale(parts: Mapping[str, int], total: int) -> dict[str, int]:
+    """Parts per million as parts that add up to exactly `total`, by largest remainders, in exact integers.
+
+    Each is within one part of its share; ties go to the lower id.
+
+    Raises:
+        InvalidInput: parts that are negative or do not add up to 1,000,000.
+    """
+    _check_parts(parts, PARTS)
+    divided = {variant: divmod(size * total, PARTS) for variant, size in parts.items()}
+    whole = {variant: quotient for variant, (quotient, _) in divided.items()}
+    return _filled(whole, {variant: remainder for variant, (_, remainder) in divided.items()}, total)
+
+
+def _filled(parts: Mapping[str, int], remainders: Mapping[str, float], total: int) -> dict[str, int]:
+    """`parts`, with what they lack of `total` given to the largest remainders, one each."""
+    missing = total - sum(parts.values())
+    chosen = set(sorted(parts, key=lambda variant: (-remainders[variant], variant))[:missing])
+    return {variant: size + (variant in chosen) for variant, size in parts.items()}
 
 
 def nearest_within(
@@ -60,53 +79,66 @@ def nearest_within(
     return {v: share / total for v, share in shares.items()} if total > 0 else dict(wanted)
 
 
-def initial_ranges(parts: Mapping[str, int]) -> tuple[Slice, ...]:
+def initial_ranges(parts: Mapping[str, int], total: int = PARTS) -> tuple[Slice, ...]:
     """One slice per variant in the order given; variants without parts get none.
 
     Raises:
-        InvalidInput: parts that are negative or do not add up to 1,000,000.
+        InvalidInput: parts that are negative or do not add up to `total`.
     """
-    _check_parts(parts)
-    slices, reached = [], 0
-    for variant, size in parts.items():
-        if size:
-            slices.append((variant, reached, reached + size))
-            reached += size
-    return tuple(slices)
+    _check_parts(parts, total)
+    return _slices(parts.items())
 
 
-def relayout(ranges: Iterable[Slice], parts: Mapping[str, int]) -> tuple[Slice, ...]:
+def relayout(ranges: Iterable[Slice], parts: Mapping[str, int], total: int = PARTS) -> tuple[Slice, ...]:
     """`ranges` changed as little as possible to give every variant its `parts`.
 
     Every variant that loses gives exactly what it loses, every variant that gains gets exactly that, and nobody else
     moves. Variants may be new in `parts` or missing from it. The same arguments give the same result everywhere.
 
     Raises:
-        InvalidInput: ranges with a gap or an overlap, or parts that do not add up to 1,000,000.
+        InvalidInput: ranges with a gap or an overlap, or ranges or parts that do not add up to `total`.
     """
     before = tuple(ranges)
-    _check_parts(parts)
-    _check_ranges(before)
+    _check_parts(parts, total)
+    _check_ranges(before, total)
     layout = Layout(((variant, end - start) for variant, start, end in before), parts)
     layout.settle()
+    return _slices(layout.sizes())
+
+
+def moved(before: Iterable[Slice], after: Iterable[Slice]) -> int:
+    """How many buckets have another owner in `after` than in `before`; both cover the same buckets."""
+    here, there = list(before), list(after)
+    n = i = j = 0
+    while i < len(here) and j < len(there):
+        (giver, start, end), (taker, begin, stop) = here[i], there[j]
+        if giver != taker:
+            n += min(end, stop) - max(start, begin)
+        i, j = i + (end <= stop), j + (stop <= end)
+    return n
+
+
+def _slices(sizes: Iterable[tuple[str, int]]) -> tuple[Slice, ...]:
+    """Owners and sizes in order, as slices that follow each other; what has no size gets none."""
     slices, reached = [], 0
-    for variant, size in layout.sizes():
-        slices.append((variant, reached, reached + size))
-        reached += size
+    for variant, size in sizes:
+        if size:
+            slices.append((variant, reached, reached + size))
+            reached += size
     return tuple(slices)
 
 
-def _check_parts(parts: Mapping[str, int]) -> None:
+def _check_parts(parts: Mapping[str, int], total: int) -> None:
     for variant, size in parts.items():
         if size < 0:
             raise InvalidInput(
-                f"Variant {variant!r} has {size} parts: give 0 to {PARTS}.", variant=variant, value=size
+                f"Variant {variant!r} has {size} parts: give 0 to {total}.", variant=variant, value=size
             )
-    if sum(parts.values()) != PARTS:
-        raise InvalidInput(f"The parts add up to {sum(parts.values())}: they must add up to {PARTS}.")
+    if sum(parts.values()) != total:
+        raise InvalidInput(f"The parts add up to {sum(parts.values())}: they must add up to {total}.")
 
 
-def _check_ranges(ranges: tuple[Slice, ...]) -> None:
+def _check_ranges(ranges: tuple[Slice, ...], total: int) -> None:
     reached = 0
     for variant, start, end in ranges:
         if start != reached or end <= start:
@@ -115,5 +147,5 @@ def _check_ranges(ranges: tuple[Slice, ...]) -> None:
                 variant=variant,
             )
         reached = end
-    if reached != PARTS:
-        raise InvalidInput(f"The ranges end at {reached}: they must end at {PARTS}.")
+    if reached != total:
+        raise InvalidInput(f"The ranges end at {reached}: they must end at {total}.")
