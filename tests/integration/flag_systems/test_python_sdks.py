@@ -1,0 +1,58 @@
+"""Every exported document, served by the flag system's own Python SDK over 20,000 units.
+
+Moving .2/.3/.5 to .1/.3/.6 has a total variation of .1. The share that changes variant is binomial: its standard error
+is √(.1 · .9 / 20,000) = .0021, and .007 is more than three of them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flag_systems import (
+    CONCLUDED,
+    FIXED_ORDER,
+    MANY_SEGMENTS,
+    SHARES,
+    START,
+    after_start,
+    assert_split,
+    changed,
+    document_of,
+    served_by_python,
+    written,
+)
+from trimtab.exporters import EXPORTERS, export
+from trimtab.schema.base import PARTS
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.mark.parametrize("sdk", EXPORTERS)
+def test_an_sdk_serves_the_weights_and_moves_only_their_total_variation(sdk: str, tmp_path: Path) -> None:
+    """The teeth: the same weights in one range per variant, always in one order, move twice as many units."""
+    before = served_by_python(sdk, written(document_of(START, sdk), tmp_path, "start"))
+    after = served_by_python(sdk, written(after_start(sdk), tmp_path, "moved"))
+    fixed = served_by_python(sdk, written(document_of(FIXED_ORDER, sdk), tmp_path, "fixed"))
+    assert_split(before, {variant: parts / PARTS for variant, parts in START.weights.items()})
+    assert_split(after, SHARES)
+    assert_split(fixed, SHARES)
+    assert changed(before, after) == pytest.approx(0.1, abs=0.007)
+    assert changed(before, fixed) == pytest.approx(0.2, abs=0.01)
+
+
+@pytest.mark.parametrize("sdk", EXPORTERS)
+def test_an_sdk_serves_the_chosen_variant_to_everybody_once_concluded(sdk: str, tmp_path: Path) -> None:
+    served = served_by_python(sdk, written(document_of(CONCLUDED, sdk), tmp_path, "concluded"), units=200)
+    assert set(served) == {"B"}
+
+
+@pytest.mark.parametrize("sdk", EXPORTERS)
+def test_an_sdk_serves_many_segments_and_nobody_a_halted_variant(sdk: str, tmp_path: Path) -> None:
+    """Shares as the target rounds them: where it knows whole percents only, they differ from the weights."""
+    placement = export(MANY_SEGMENTS, sdk).placements[0]
+    assert placement.shares["E"] == 0
+    served = served_by_python(sdk, written(document_of(MANY_SEGMENTS, sdk), tmp_path, "many"))
+    assert_split(served, placement.shares)
+    assert "E" not in served
