@@ -1,7 +1,7 @@
 """Fixtures every test may ask for; a test that needs a server gets a real one and is never skipped.
 
 `server` is shared and empty at the start of each test, `own_server` belongs to one test, which may kill it, `broker`
-is a second shared server. `redis_client` and `own_client` talk to the first two.
+is a second shared server. `redis_client` and `own_client` talk to the first two. `check` records what a fault did.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import pytest
 import redis
 from hypothesis import HealthCheck, settings
 
+from faults.reporting import check as check
+from faults.reporting import pytest_terminal_summary as pytest_terminal_summary
 from servers import plain_client, start_server
 from trimtab_worker.embedded import EmbeddedServer
 

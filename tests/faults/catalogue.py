@@ -1,0 +1,194 @@
+"""The checks of the fault suite, by id: what is expected of each, and which tests hold it.
+
+A row is checked where a test of this folder calls the fixture `check` with its id, or by the tests that `HELD_BY`
+names; `PENDING` says why a row is neither. `test_catalogue.py` fails where a row that must be checked is nowhere.
+"""
+
+from __future__ import annotations
+
+MUST = {
+    # ── exactly once, and the log ──
+    "EO-01": "worker kill -9, 5 % producer duplicates: lost 0, double 0",
+    "EO-02": "Celery parent and children killed: lost 0, double 0",
+    "EO-03": "prefork child killed in mid-commit ×10: 0/0, worker alive",
+    "EO-04": "data server kill -9 ×6 under load: acknowledged lost 0, double 0",
+    "EO-05": "append-only file cut at 100 bytes: state == fold(log ≤ cur) in 100",
+    "EO-06": "tail lost, window resent: lost 0, double 0",
+    "EO-07": "1 % of replies lost on both sides: exactly 60,000",
+    "EO-08": "a library that repeats by itself: the log may hold more, counted N",
+    "EO-09": "zombie between read and commit: its commit is refused, double 0",
+    "EO-10": "four workers on one partition without a lease: exact",
+    "EO-11": "a message delivered again: effect once",
+    "EO-12": "duplicates in a batch, across batches, hours, 47 h: once",
+    "EO-13": "duplicate after 49 h: too_late, counted 0",
+    "EO-15": "a field of the wrong type: nothing applied, exact after repair",
+    "EO-16": "rebuild from the start and from a snapshot: bit-identical",
+    "EO-17": "20 orders of the same events: identical state",
+    "EO-18": "trim while the worker is stopped: unread lost 0",
+    "EO-19": "foreign trim: found within one drain, weights held",
+    "EO-21": "simulation, 2,000 seeds: 0 violations; mutants caught",
+    # ── Redis and Celery ──
+    "RC-01": "broker kill -9 ×6: consumption resumes ≤ 10 s",
+    "RC-02": "broker stopped 15 s: resumes ≤ 5 s; mutex TTL ≤ 10 s",
+    "RC-03": "half-open broker: publish fails ≤ 10 s, worker back ≤ 30 s",
+    "RC-05": "memory full: refused, drain + trim + publish work, recovers ≤ 10 s",
+    "RC-06": "policy drift: boot check refuses or warns",
+    "RC-07": "two beats: gapless, one publication a slot",
+    "RC-08": "no beat: the drain recomputes, alarm ≤ 3 periods",
+    "RC-09": "backlog of 20 ticks: ≤ 2 recomputes",
+    "RC-10": "settings: as measured; no ETA, no canvas",
+    "RC-12": "SIGTERM under load: exit ≤ 20 s, 0/0",
+    "RC-15": "dedupe marks: ≤ 12 bytes an id",
+    "RC-17": "every script's keys are declared and in one slot",
+    # ── decisions ──
+    "DP-01": "racing recomputes: revisions gapless and distinct",
+    "DP-02": "slow recompute: refused",
+    "DP-03": "100,000 reads beside a writer: 0 torn, 0 backward",
+    "DP-04": "halt while four publish: the halt stands",
+    "DP-05": "published parts of any state: sum, floors, ids, digest",
+    "DP-06": "silent drain: weights unchanged, reason stale",
+    "DP-07": "a jump of the posterior: no part moves more than max_step",
+    "DP-08": "floors beyond 1: an error that names the largest that fits",
+    "DP-09": "one variant: 1,000,000",
+    "DP-10": "variant removed: 0 in the next revision, history kept",
+    "DP-11": "variant added: its floor first, no jump beyond the step",
+    "DP-12": "same inputs: identical bytes",
+    # ── flag clients ──
+    "FC-01": "server killed: last known weights in 100 % of calls",
+    "FC-02": "no server at the start: default, or the cache",
+    "FC-03": "frozen publisher: STALE ≤ 1 poll after its time and grace",
+    "FC-04": "damaged documents: ignored, counted, previous kept",
+    "FC-05": "older revision: ignored",
+    "FC-06": "buckets: uniform; a change moves its total variation",
+    # ── input ──
+    "IN-01": "14 malformed entries among 10,000: 10,000 counted, 14 letters",
+    "IN-02": "an entry that kills its reader: isolated in ≤ 12 deliveries",
+    "IN-03": "dead letters beyond 5 %: that experiment held, others not",
+    "IN-04": "a day ahead, three days behind: future, too_late",
+    "IN-05": "schema version v+1, v−1, v−2: as documented",
+    "IN-06": "outcome 30 epochs late: the same cells as in order",
+    "IN-07": "outcome without exposure: parked, then dropped and counted",
+    "IN-08": "−5, 0, cap + 1: refused, kept, clipped and counted",
+    # ── security ──
+    "SE-01": "pickled task: no code run, worker alive",
+    "SE-02": "unknown task, bad arguments: no state change",
+    "SE-03": "roles × commands: exact allow table",
+    "SE-04": "forged event: counted 0",
+    "SE-05": "one unit, 10,000 outcomes: counts once",
+    "SE-07": "ids with keys, globs, newlines in them: refused, keys unchanged",
+    "SE-08": "oversize and deep nesting: refused",
+    "SE-09": "injections into texts for a language model: no change",
+    "SE-10": "hostile output of a language model: escaped, clamped",
+    "SE-11": "canary secrets: 0 occurrences in logs",
+    "SE-12": "console without session, role or token: refused",
+    "SE-13": "kill and undo by a viewer: refused and recorded",
+    # ── watching ──
+    "OB-01": "every hold, halt and letter has a metric and a code",
+    "OB-02": "doctor: exit code 1 on each injected fault",
+}
+"""The rows that must hold, with what is expected."""
+
+SHOULD = {
+    "EO-14": "same event_id, other payload: first wins, conflict counted",
+    "EO-20": "largest possible entry id: named, recovered by one command",
+    "DP-13": "older dataset restored: new incarnation, weights held",
+    "DP-14": "every decision replays from the ledger",
+    "RC-04": "200 ms latency: no double effect",
+    "RC-16": "end to end on two cores: ≥ 10,000 events a second",
+}
+"""Rows that serve and are checked too."""
+
+_UNIT, _WHOLE = "tests/unit/", "tests/integration/"
+HELD_BY: dict[str, tuple[str, ...]] = {
+    "EO-06": (
+        f"{_WHOLE}test_publisher.py::test_a_server_that_lost_its_last_second_gets_it_again",
+        f"{_WHOLE}test_publisher.py::test_async_a_server_that_lost_its_last_second_gets_it_again",
+    ),
+    "EO-12": (f"{_UNIT}fold/test_sequences_and_time.py::test_duplicates_are_known_for_48_hours_and_too_late_after",),
+    "EO-13": (f"{_UNIT}fold/test_sequences_and_time.py::test_duplicates_are_known_for_48_hours_and_too_late_after",),
+    "EO-16": (
+        "tests/conformance/test_partition_store.py::test_a_rebuild_gives_the_same_state_bit_for_bit",
+        "tests/conformance/test_partition_store.py::test_a_trimmed_log_is_rebuilt_from_its_snapshot",
+    ),
+    "EO-17": (
+        f"{_UNIT}fold/test_fold_laws.py::test_cells_do_not_depend_on_the_order_of_events",
+        f"{_UNIT}fold/test_fold_laws.py::test_state_does_not_depend_on_how_the_log_was_cut",
+    ),
+    "EO-19": (
+        "tests/conformance/test_partition_store.py::test_unread_entries_that_somebody_trimmed_are_noticed",
+        f"{_UNIT}services/test_reallocate.py::test_a_gap_in_the_log_holds_the_weights",
+    ),
+    "RC-05": (
+        f"{_WHOLE}test_full_memory.py::test_a_full_server_is_relieved_and_loses_nothing",
+        f"{_WHOLE}test_full_memory.py::test_producers_get_through_again_by_themselves",
+        f"{_WHOLE}test_full_memory.py::test_decisions_and_orders_work_on_a_full_server",
+    ),
+    "RC-06": (
+        f"{_WHOLE}test_celery_app.py::test_a_worker_refuses_a_server_that_forgets",
+        f"{_WHOLE}test_celery_app.py::test_a_worker_warns_of_a_server_without_an_append_only_file",
+        f"{_UNIT}worker/test_doctor.py::test_redis_begins_at_seven_and_valkey_anywhere",
+    ),
+    "RC-08": (
+        f"{_WHOLE}test_celery_app.py::test_without_beat_and_decide_worker_the_drain_recomputes_what_is_overdue",
+    ),
+    "RC-10": (
+        f"{_UNIT}worker/test_celery_settings.py::test_each_setting_is_the_one_that_was_measured",
+        f"{_UNIT}worker/test_celery_settings.py::test_each_transport_option_is_the_one_that_was_measured",
+        f"{_UNIT}worker/test_celery_settings.py::test_a_message_is_not_redelivered_while_it_may_still_run",
+        "tests/architecture/test_celery_code.py::test_no_code_uses",
+    ),
+    "DP-02": (f"{_UNIT}services/test_reallocate.py::test_a_slow_recompute_loses_to_whoever_published_meanwhile",),
+    "DP-06": (f"{_UNIT}services/test_reallocate.py::test_without_a_drain_the_weights_hold_and_the_reason_says_so",),
+    "DP-07": (
+        f"{_UNIT}engine/test_guardrails.py::test_published_parts_violate_no_limit",
+        f"{_UNIT}services/test_reallocate.py::test_weights_move_towards_the_better_variant_by_at_most_a_step",
+    ),
+    "DP-08": (f"{_UNIT}engine/test_compute.py::test_floors_that_do_not_fit_raise_even_without_data",),
+    "DP-09": (f"{_UNIT}engine/test_decide.py::test_one_variant_has_everything",),
+    "DP-10": (
+        f"{_UNIT}services/test_reallocate.py::test_a_retired_variant_has_no_traffic_at_once_and_its_history_stays",
+    ),
+    "DP-11": (
+        f"{_UNIT}services/test_reallocate.py::"
+        "test_a_variant_added_later_enters_at_its_floor_and_waits_there_for_its_evidence",
+    ),
+    "DP-14": (f"{_UNIT}services/test_reallocate.py::test_a_decision_replayed_from_the_ledger_gives_the_same_parts",),
+    "FC-01": (
+        f"{_WHOLE}test_flag_client.py::test_a_killed_server_changes_no_answer_and_a_restarted_one_is_read_again",
+    ),
+    "FC-02": (
+        f"{_WHOLE}test_flag_client.py::test_without_a_server_the_default_is_served_and_building_the_client_does_not_raise",
+    ),
+    "FC-03": (
+        f"{_WHOLE}test_flag_client.py::test_past_its_time_an_allocation_is_served_as_stale_and_a_renewal_ends_that",
+    ),
+    "FC-04": (f"{_WHOLE}test_flag_client.py::test_backward_and_damaged_documents_are_ignored_and_counted_once",),
+    "FC-05": (f"{_UNIT}client/test_assignments.py::test_within_an_incarnation_only_higher_revisions_are_accepted",),
+    "FC-06": (
+        f"{_UNIT}client/test_bucketing.py::test_buckets_of_numbered_users_are_uniform",
+        f"{_UNIT}client/test_bucketing.py::test_a_change_of_weights_moves_its_total_variation_of_users",
+    ),
+    "IN-06": (
+        f"{_UNIT}fold/test_sequences_and_time.py::test_compaction_merges_cells_for_good_and_late_events_follow",
+        f"{_UNIT}fold/test_fold_laws.py::test_cells_do_not_depend_on_the_order_of_events",
+    ),
+    "IN-08": (f"{_UNIT}fold/test_dead_letters.py::test_a_value_beyond_the_cap_is_clipped_and_counted",),
+    "SE-01": (
+        f"{_WHOLE}test_celery_app.py::test_hostile_messages_run_no_code_change_nothing_and_kill_nobody",
+    ),
+    "SE-02": (
+        f"{_WHOLE}test_celery_app.py::test_hostile_messages_run_no_code_change_nothing_and_kill_nobody",
+        f"{_UNIT}worker/test_arguments.py::test_what_is_no_id_is_refused_in_one_short_sentence",
+    ),
+    "OB-02": (f"{_UNIT}worker/test_doctor.py::test_where_all_is_well_nothing_is_found",),
+}
+"""Rows held by tests elsewhere, by node id (without parameters)."""
+
+PENDING: dict[str, str] = {
+    "IN-07": "the join of exposures and outcomes does not exist yet",
+    "SE-09": "no language model is called yet",
+    "SE-10": "no language model is called yet",
+    "SE-12": "there is no console yet",
+    "SE-13": "there is no console yet",
+}
+"""Rows that cannot be checked yet, each with the reason."""
