@@ -15,7 +15,7 @@ from trimtab.fold import Cell, ExperimentState
 from trimtab.fold.state import EpochRecord
 from trimtab.ports import Published
 from trimtab.schema.experiment import Experiment, Status
-from trimtab_worker.services.evidence import look_again, tests_json
+from trimtab_worker.services.evidence import gather_cells, look_again, split_sums, tests_json
 from trimtab_worker.services.report import report
 
 VARIANTS = tuple("abcde")
@@ -83,7 +83,8 @@ def _report_seconds(*, epochs: int, variants: int) -> float:
                 hits = int(rng.binomial(n, .1))
                 amount = hits * metric.scale
                 state.cells[epoch, variant, metric.name] = Cell(n, amount, amount * metric.scale)
-    claims = tests_json(look_again(experiment, state, {}))
+    cells = gather_cells(experiment, split_sums(experiment, state))
+    claims = tests_json(look_again(experiment, cells, {}))
     store, current = _Kept(state), Published(experiment, Status.STOPPED, claims=claims)
     seconds = []
     for _ in range(5):

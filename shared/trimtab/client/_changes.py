@@ -11,8 +11,21 @@ from trimtab.ports import Published
 from trimtab.schema.base import PARTS
 from trimtab.schema.experiment import Experiment, Status
 
-CHANGEABLE = frozenset({"description", "constraints", "recompute_seconds", "planned_units", "strategy", "variants"})
+CHANGEABLE = frozenset(
+    {
+        "assignment_ratio",
+        "constraints",
+        "description",
+        "min_sample_size",
+        "planned_units",
+        "recompute_seconds",
+        "strategy",
+        "thresholds",
+        "variants",
+    }
+)
 """What `update` may change once an experiment runs: everything else would change what its statistics mean."""
+_MERGED = ("constraints", "thresholds")  # fields of fields: those that are not named keep their values
 
 
 def check_variant(experiment: Experiment, variant: str | None) -> None:
@@ -72,13 +85,39 @@ def changed(current: Published, changes: Mapping[str, Any]) -> Experiment:
             field=refused[0],
         )
     before = experiment.model_dump(mode="json")
-    limits = changes.get("constraints")
-    if isinstance(limits, Mapping) and "preset" not in limits:
-        changes = {**changes, "constraints": {**before["constraints"], **limits}}
+    for name in _MERGED:
+        part = changes.get(name)
+        if isinstance(part, Mapping) and "preset" not in part:
+            changes = {**changes, name: {**before[name], **part}}
+    if current.status is not Status.DRAFT:
+        _keeps_ratio(experiment, changes)
     after = Experiment.parse({**before, **changes})
     if current.status is not Status.DRAFT:
         _keeps_variants(experiment, after)
     return after
+
+
+def _keeps_ratio(before: Experiment, changes: Mapping[str, Any]) -> None:
+    """Make sure that a live experiment's assignment ratio stays as it was served, or goes.
+
+    Raises:
+        ConfigurationError: it would become another one, or one that does not know all variants.
+    """
+    ratio = changes.get("assignment_ratio", before.assignment_ratio)
+    if ratio is None:
+        return
+    if ratio != before.assignment_ratio:
+        raise ConfigurationError(
+            f"assignment_ratio of {before.id!r} was served already and can only be taken away: set it to null.",
+            field="assignment_ratio",
+            value=ratio,
+        )
+    if len(changes.get("variants", before.variants)) > len(before.variants):
+        raise ConfigurationError(
+            f"assignment_ratio of {before.id!r} leaves nothing for another variant; set it to null first.",
+            field="assignment_ratio",
+            value=ratio,
+        )
 
 
 def _keeps_variants(before: Experiment, after: Experiment) -> None:

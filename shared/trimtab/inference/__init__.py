@@ -27,7 +27,7 @@ from trimtab.inference.posterior import EffectPosterior, typical_mean
 from trimtab.inference.sample_ratio import Leak, SampleRatio, find_leaks, sample_ratio
 from trimtab.inference.sample_size import sample_size_for_means, sample_size_for_rates
 from trimtab.inference.sequential import Claim, SequentialPlan, e_bh, look, plan_test
-from trimtab.inference.thresholds import DecisionThresholds
+from trimtab.schema.thresholds import DecisionThresholds
 
 __all__ = [
     "HARM_ALPHA",

@@ -15,7 +15,7 @@ from scipy.special import ndtr
 
 from trimtab.inference.posterior import EffectPosterior
 from trimtab.inference.sequential import Claim
-from trimtab.inference.thresholds import DecisionThresholds
+from trimtab.schema.thresholds import DecisionThresholds
 
 
 class Advice(StrEnum):

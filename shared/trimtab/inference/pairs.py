@@ -95,25 +95,20 @@ def check_sums(cells: Cells, kind: MetricKind, variants: tuple[str, ...]) -> Non
     Raises:
         InvalidInput: it names variant, field and value.
     """
-    if kind is MetricKind.CONTINUOUS:
+    columns = [_column(cells, "variant", variant) for variant in variants]
+    n, total = cells.n[:, columns], cells.total[:, columns]
+    if kind is MetricKind.BINARY:
+        field, wrong, why = "successes", (total < 0) | (total > n), "outside 0 … its trials in that epoch"
+    elif kind is MetricKind.COUNT:
+        field, wrong, why = "total", total < 0, "below 0: a count cannot be negative"
+    else:
         return
-    for variant in variants:
-        k = _column(cells, "variant", variant)
-        for n, total in zip(cells.n[:, k], cells.total[:, k], strict=True):
-            if kind is MetricKind.BINARY and not 0 <= total <= n:
-                raise InvalidInput(
-                    f"successes of variant {variant!r} are {total}, outside 0 … {n}, its trials in that epoch.",
-                    variant=variant,
-                    field="successes",
-                    value=total,
-                )
-            if kind is MetricKind.COUNT and total < 0:
-                raise InvalidInput(
-                    f"total of variant {variant!r} is {total}, below 0: a count cannot be negative.",
-                    variant=variant,
-                    field="total",
-                    value=total,
-                )
+    if wrong.any():
+        e, k = np.argwhere(wrong)[0]
+        value = total[e, k]
+        raise InvalidInput(
+            f"{field} of variant {variants[k]!r}: {value} is {why}.", variant=variants[k], field=field, value=value
+        )
 
 
 def _column(cells: Cells, field: str, variant: str) -> int:

@@ -3,6 +3,9 @@
 The engine believes in effects on the model's scale. With control's mean u: δ = logit⁻¹(logit u + Δ) − u for a binary
 metric, u(e^Δ − 1) for counts and revenue, Δ itself for a continuous one. Each is increasing, so probabilities need one
 Φ; expectations are integrals over Δ, split at 0 where a loss has its kink.
+
+u is control's mean as the model fits it, which is above 0 wherever any variant has had a success. The plain mean of a
+control without successes is 0, and so would be every margin, tolerance and effect: it could never be beaten.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ Floats = npt.NDArray[np.float64]
 
 _NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(64)
 _REACH = 9.0  # standard deviations; what lies beyond weighs 1e-19
+_LEVEL_STEPS, _LEVEL_DIGITS = 50, 1e-12
 _EDGE = 1e-12  # a mean of exactly 0 or 1 has no logit
 
 
@@ -35,8 +39,8 @@ _EDGE = 1e-12  # a mean of exactly 0 or 1 has no logit
 class EffectPosterior:
     """Δ ~ N(`mean`, `sd`²) on the model's scale; positive is a larger metric, `sd` 0 a point.
 
-    `base` is control's mean in the metric's unit, `unit` the size u that relative margins are shares of: |base|, or the
-    standard deviation of a continuous metric.
+    `base` is control's fitted mean in the metric's unit, `unit` the size u that relative margins are shares of: |base|,
+    or the standard deviation of a continuous metric.
     """
 
     kind: MetricKind
@@ -64,7 +68,7 @@ class EffectPosterior:
         j, k = cells.variants.index(control), cells.variants.index(treatment)
         covariance = belief.covariance
         variance = float(covariance[j, j] + covariance[k, k] - 2 * covariance[j, k])
-        base = typical_mean(cells, control)
+        base = fitted_mean(cells, metric.kind, belief.theta, control)
         unit = math.sqrt(cells.variance_within()) if metric.kind is MetricKind.CONTINUOUS else abs(base)
         mean = float(belief.theta[k] - belief.theta[j])
         return cls(metric.kind, mean, math.sqrt(max(variance, 0.0)), base, unit)
@@ -129,6 +133,47 @@ class EffectPosterior:
         points = (low + high) / 2 + (high - low) / 2 * _NODES
         density = np.exp(-(((points - self.mean) / self.sd) ** 2) / 2) / (self.sd * math.sqrt(2 * math.pi))
         return float((high - low) / 2 * (_NODE_WEIGHTS @ (density * of(self.difference(points)))))
+
+
+def fitted_mean(cells: Cells, kind: MetricKind, theta: Floats, variant: str) -> float:
+    """The variant's mean by the additive model, epochs weighed by all traffic, in the metric's unit; 0 without units.
+
+    Each epoch's level is the one that gives its total: Σ_k n_ek logit⁻¹(α_e + θ_k) = Y_e of a binary metric,
+    S_e·e^θ/Σ_k n_ek e^θ_k of counts and revenue. A continuous metric's own mean is as good.
+    """
+    if kind is MetricKind.CONTINUOUS:
+        return typical_mean(cells, variant)
+    k, traffic, totals = cells.variants.index(variant), cells.counts.sum(axis=1), cells.sums.sum(axis=1)
+    if not traffic.any():
+        return 0.0
+    if kind is MetricKind.BINARY:
+        means = _fitted_rates(cells.counts, totals, theta)[:, k]
+    else:
+        factors = np.exp(theta - theta.max())
+        means = totals * factors[k] / np.maximum(cells.counts @ factors, _EDGE)
+    return float(traffic @ means / traffic.sum())
+
+
+def _fitted_rates(n: Floats, successes: Floats, theta: Floats) -> Floats:
+    """(E, K) logit⁻¹(α_e + θ_k) by Newton's method within a bracket that closes; 0 and 1 at their own ends."""
+    traffic = n.sum(axis=1)
+    some = (successes > 0) & (successes < traffic)
+    rate = np.where(some, successes, 1.0) / np.where(some, traffic, 2.0)
+    low, high = logit(rate) - theta.max(), logit(rate) - theta.min()
+    level = (low + high) / 2
+    for _ in range(_LEVEL_STEPS):
+        rates = expit(level[:, None] + theta)
+        excess = (n * rates).sum(axis=1) - successes
+        low, high = np.where(excess > 0, low, level), np.where(excess > 0, level, high)
+        moved = level - excess / np.maximum((n * rates * (1 - rates)).sum(axis=1), _EDGE)
+        moved = np.where((moved >= low) & (moved <= high), moved, (low + high) / 2)
+        still = bool((np.abs(moved - level)[some] < _LEVEL_DIGITS).all())
+        level = moved
+        if still:
+            break
+    edge = np.where(successes > 0, 1.0, 0.0)[:, None]
+    fitted: Floats = np.where(some[:, None], expit(level[:, None] + theta), edge)
+    return fitted
 
 
 def typical_mean(cells: Cells, variant: str) -> float:

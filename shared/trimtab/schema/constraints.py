@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from trimtab.ids import VariantId
 from trimtab.schema.base import Schema
 
+DEFAULT_MIN_WEIGHT = .05
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
@@ -19,7 +20,9 @@ class Constraints(Schema):
         pydantic.ValidationError (a ValueError): a limit out of its range, or a floor above its ceiling.
     """
 
-    min_weight: Share = Field(.05, description="Least share of any variant that is not pinned or halted.")
+    min_weight: Share = Field(
+        DEFAULT_MIN_WEIGHT, description="Least share of any variant that is not pinned or halted."
+    )
     max_step: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = Field(
         .10, description="Most a variant's share may change in one move."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
@@ -10,7 +11,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from trimtab.errors import IllegalTransition, as_configuration_error
 from trimtab.ids import ExperimentId, MetricName, VariantId, new_salt
 from trimtab.schema.base import SCHEMA_VERSION, Schema
-from trimtab.schema.constraints import Constraints, Share
+from trimtab.schema.constraints import DEFAULT_MIN_WEIGHT, Constraints, Share
+from trimtab.schema.thresholds import DecisionThresholds
 
 MAX_VARIANTS = 1000
 MAX_METRICS = 32  # an event carries at most 32 fields (RELIABILITY §4)
@@ -135,6 +137,15 @@ class Experiment(Schema):
         60, description="How often weights are recomputed."
     )
     planned_units: Annotated[int, Field(ge=1)] | None = Field(None, description="Planned size of the experiment.")
+    assignment_ratio: dict[VariantId, Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]] | None = Field(
+        None, description="Of an A/B test (strategy fixed): the share of units that each variant is assigned."
+    )
+    min_sample_size: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Of an A/B test: units each group needs before a verdict; default: constraints.min_trials."
+    )
+    thresholds: DecisionThresholds = Field(
+        default_factory=DecisionThresholds, description="When to ship or stop, by the primary metric."
+    )
     salt: Annotated[str, Field(min_length=1, max_length=64)] = Field(
         default_factory=new_salt, description="Salt of the bucket rule; random, never changes."
     )
@@ -161,6 +172,18 @@ class Experiment(Schema):
                 case [{"id": str(first)}, *_] | [Variant(id=first), *_]:
                     return {**data, "control": first}
         return data
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ratio_lowers_the_default_floor(cls, data: Any) -> Any:
+        """A default that nobody asked for should not refuse a share of .01 that somebody did."""
+        if not isinstance(data, dict) or not isinstance(data.get("assignment_ratio"), dict):
+            return data
+        limits, shares = data.get("constraints", {}), data["assignment_ratio"].values()
+        if not isinstance(limits, dict) or {"min_weight", "preset"} & set(limits):
+            return data
+        least = min([DEFAULT_MIN_WEIGHT, *(share for share in shares if isinstance(share, float) and share > 0)])
+        return {**data, "constraints": {**limits, "min_weight": least}}
 
     @field_validator("metrics", mode="after")
     @classmethod
@@ -202,6 +225,33 @@ class Experiment(Schema):
         return self
 
     @model_validator(mode="after")
+    def _only_an_ab_test_has_a_ratio_and_a_sample_size(self) -> Self:
+        for field in ("assignment_ratio", "min_sample_size"):
+            if getattr(self, field) is not None and self.strategy != "fixed":
+                raise ValueError(
+                    f"{field} belongs to A/B tests, whose weights stay; strategy {self.strategy!r} moves them: "
+                    f"choose strategy 'fixed', or leave {field} out"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _assignment_ratio_fits(self) -> Self:
+        ratio = self.assignment_ratio
+        if ratio is None:
+            return self
+        if unknown := [name for name in ratio if name not in self.variant_ids]:
+            known = ", ".join(self.variant_ids)
+            raise ValueError(f"assignment_ratio names {unknown[0]!r}, which is not one of {known}")
+        if missing := [name for name in self.variant_ids if name not in ratio]:
+            raise ValueError(f"assignment_ratio gives no share to {missing[0]!r}; it takes one for every variant")
+        if any(variant.initial_weight is not None for variant in self.variants):
+            raise ValueError("assignment_ratio and variants.initial_weight say the same; give one of them")
+        if abs(sum(ratio.values()) - 1) > 1e-6:
+            raise ValueError(f"assignment_ratio: the shares add up to {sum(ratio.values()):.6g}, not to 1")
+        self._starts_within_limits("assignment_ratio", ratio)
+        return self
+
+    @model_validator(mode="after")
     def _initial_weights_fit(self) -> Self:
         given = [variant.initial_weight for variant in self.variants if variant.initial_weight is not None]
         # A variant added later has none: it enters at its floor.
@@ -209,16 +259,18 @@ class Experiment(Schema):
             raise ValueError("variants.initial_weight: give it for every variant or for none")
         if given and abs(sum(given) - 1) > 1e-6:
             raise ValueError(f"variants.initial_weight: the shares add up to {sum(given):.6g}, not to 1")
-        limits = self.constraints
-        for variant in self.variants:
-            weight = variant.initial_weight
-            low, high = limits.floor(variant.id), limits.ceiling(variant.id)
-            if weight is not None and not variant.retired and not low - 1e-9 <= weight <= high + 1e-9:
-                raise ValueError(
-                    f"variants.initial_weight: {variant.id!r} begins at {weight:g}, "
-                    f"outside its limits of {low:g} to {high:g}"
-                )
+        weights = {v.id: v.initial_weight for v in self.variants if v.initial_weight is not None}
+        self._starts_within_limits("variants.initial_weight", weights)
         return self
+
+    def _starts_within_limits(self, field: str, weights: Mapping[str, float]) -> None:
+        limits, active = self.constraints, self.active_ids
+        for variant, weight in weights.items():
+            low, high = limits.floor(variant), limits.ceiling(variant)
+            if variant in active and not low - 1e-9 <= weight <= high + 1e-9:
+                raise ValueError(
+                    f"{field}: {variant!r} begins at {weight:g}, outside its limits of {low:g} to {high:g}"
+                )
 
     @property
     def variant_ids(self) -> tuple[str, ...]:
@@ -236,10 +288,15 @@ class Experiment(Schema):
     @property
     def initial_weights(self) -> dict[str, float]:
         """Shares published at the start: the configured ones, or equal ones."""
-        equal = 1 / len(self.active_ids)
-        return {
-            v.id: 0.0 if v.retired else equal if v.initial_weight is None else v.initial_weight for v in self.variants
-        }
+        equal, ratio = 1 / len(self.active_ids), self.assignment_ratio or {}
+        given = {v.id: ratio.get(v.id, v.initial_weight) for v in self.variants if not v.retired}
+        shares = {variant: equal if share is None else share for variant, share in given.items()}
+        return {variant: shares.get(variant, 0.0) for variant in self.variant_ids}
+
+    @property
+    def least_units(self) -> int:
+        """Units each of two variants needs before anything is said of them."""
+        return self.constraints.min_trials if self.min_sample_size is None else self.min_sample_size
 
 
 def _first_repeated(names: list[str]) -> str | None:

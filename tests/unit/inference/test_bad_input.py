@@ -12,7 +12,6 @@ import pytest
 from trimtab.engine import Cells
 from trimtab.errors import InvalidInput
 from trimtab.inference import (
-    DecisionThresholds,
     EffectPosterior,
     Measured,
     SequentialPlan,
@@ -66,10 +65,6 @@ CASES: dict[str, tuple[Callable[[], Any], str, Any]] = {
     "no metric": (lambda: analyze_ab([], "a"), "measured", ()),
     "one variant": (lambda: analyze_ab([Measured(metric(), cells_of([[binary(9, 1)]]))], "a"), "variants", ("a",)),
     "a control not there": (lambda: analyze_ab([Measured(metric(), FINE)], "z"), "control", "z"),
-    "a negative threshold": (lambda: DecisionThresholds(min_practical_effect=-.1), "min_practical_effect", -.1),
-    "no tolerance": (lambda: DecisionThresholds(expected_loss_tolerance=0), "expected_loss_tolerance", 0),
-    "certainty": (lambda: DecisionThresholds(p_positive=1.0), "p_positive", 1.0),
-    "futility above better": (lambda: DecisionThresholds(futility=.9), "futility", .9),
     "a rate of 2": (lambda: EffectPosterior(MetricKind.BINARY, 0, 1, 2.0, 1), "base", 2.0),
     "a NaN belief": (lambda: EffectPosterior(MetricKind.COUNT, math.nan, 1, 2.0, 1), "mean", math.nan),
     "an effect of 0": (lambda: sample_size_for_means(1, 0), "effect_size", 0),

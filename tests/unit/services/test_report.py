@@ -157,7 +157,8 @@ def test_equal_variants_are_hardly_ever_shipped_however_often_one_looks() -> Non
             base = float(rng.uniform(.05, .15))
             epochs.append(rates(control=(500, int(rng.binomial(500, base))), b=(500, int(rng.binomial(500, base)))))
             world = World.of(epochs)
-            looked = evidence.look_again(world.experiment, world.state, evidence.parse_tests(claims))
+            cells = evidence.gather_cells(world.experiment, evidence.split_sums(world.experiment, world.state))
+            looked = evidence.look_again(world.experiment, cells, evidence.parse_tests(claims))
             claims = evidence.tests_json(looked)
             looks.append(against(world.report(claims=claims)).recommendation)
         shipped += any(look.advice is Advice.SHIP for look in looks)
@@ -240,7 +241,7 @@ def test_an_absolute_margin_is_one_of_the_primary_metric_alone() -> None:
     cells = {v: {"converted": (5000, y, y), "clicks": (5000, y, y)} for v, y in (("control", 500), ("b", 700))}
     found = World.of([cells], metrics=metrics).report(DecisionThresholds.absolute(min_practical_effect=.05))
     margins = {each.name: each.treatments[0].recommendation.assessment.margin for each in found.metrics}
-    assert margins == {"converted": .05, "clicks": pytest.approx(.02 * .1)}
+    assert margins == {"converted": .05, "clicks": pytest.approx(.02 * .1, rel=.01)}
     assert advice(found) is not Advice.SHIP
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from trimtab.errors import ConfigurationError, InvalidInput
+from trimtab_worker.cli import options
 
 
 def read_text(source: str) -> str:
@@ -56,9 +58,12 @@ def _name(source: str) -> str:
 
 
 def quick_definition(
-    experiment_id: str | None, variants: str | None, metrics: list[str], preset: str | None
+    experiment_id: str | None, variants: str | None, metrics: list[str], more: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """A definition from flags: `--id x --variants a,b --metric bought:binary`; the first metric is the primary one."""
+    """A definition from flags: `--id x --variants a,b --metric bought:binary`; the first metric is the primary one.
+
+    `more` are further fields; those that are None were not given.
+    """
     if not (experiment_id and variants and metrics):
         raise typer.BadParameter("give a FILE (or - for standard input), or --id, --variants and --metric")
     named = [text.partition(":") for text in metrics]
@@ -70,4 +75,16 @@ def quick_definition(
             for place, (name, _, kind) in enumerate(named)
         ],
     }
-    return {**definition, "constraints": preset} if preset else definition
+    return definition | {field: value for field, value in more.items() if value is not None}
+
+
+def parse_ratio(text: str | None) -> dict[str, float] | None:
+    """`a=0.7,b=0.3` as shares."""
+    if text is None:
+        return None
+    option = "--assignment-ratio"
+    shares = options.pairs(text.split(","), option, "VARIANT=SHARE,VARIANT=SHARE")
+    try:
+        return {variant.strip(): float(share) for variant, share in shares.items()}
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} has a share that is no number", param_hint=option) from None

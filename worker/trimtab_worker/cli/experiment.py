@@ -10,7 +10,7 @@ from trimtab_worker.cli import definition, options, render, session
 
 if TYPE_CHECKING:
     from trimtab.ports import Published
-    from trimtab.schema.experiment import Metric
+    from trimtab.schema.experiment import Experiment, Metric
 
 app = typer.Typer(help="Create, list, show and change experiments.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -28,15 +28,30 @@ def create(
     preset: Annotated[
         str | None, typer.Option(help="Without a FILE: safe_defaults, neutral_defaults or explore_defaults.")
     ] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="Without a FILE: thompson, top_two, heuristic, or fixed for an A/B test.")
+    ] = None,
+    assignment_ratio: Annotated[
+        str | None, typer.Option(help="Of an A/B test: VARIANT=SHARE,VARIANT=SHARE; default: equal shares.")
+    ] = None,
+    min_sample_size: Annotated[
+        int | None, typer.Option(help="Of an A/B test: units each group needs before a verdict; default: 1,000.")
+    ] = None,
     start: Annotated[bool, typer.Option("--start", help="Start it at once.")] = False,
     data_dir: options.DataDir = None,
     json: options.Json = False,
 ) -> None:
     """Create an experiment from a file, or from a few flags."""
+    more = {
+        "constraints": preset,
+        "strategy": strategy,
+        "assignment_ratio": definition.parse_ratio(assignment_ratio),
+        "min_sample_size": min_sample_size,
+    }
     if file is None:
-        document = definition.quick_definition(id, variants, metric or [], preset)
-    elif id or variants or metric or preset:
-        raise typer.BadParameter("give either a FILE or --id, --variants, --metric and --preset, not both")
+        document = definition.quick_definition(id, variants, metric or [], more)
+    elif id or variants or metric or any(value is not None for value in more.values()):
+        raise typer.BadParameter("give either a FILE or options that describe the experiment, not both")
     else:
         document = definition.read_document(file)
     control = session.control()
@@ -222,8 +237,15 @@ def _overview(published: Published) -> Any:
         f"min_weight {limits.min_weight:g}, max_step {limits.max_step:g}, min_trials {limits.min_trials:,}, "
         f"cooldown {limits.cooldown_seconds:g} s",
     )
+    if experiment.strategy == "fixed":
+        grid.add_row("A/B test", _ab_test(experiment))
     grid.add_row("last change", render.instant(published.changed_at))
     return grid
+
+
+def _ab_test(experiment: Experiment) -> str:
+    shares = ", ".join(f"{variant} {share:.4g}" for variant, share in (experiment.assignment_ratio or {}).items())
+    return f"assignment ratio {shares or 'equal'}, at least {experiment.least_units:,} {experiment.unit}s a group"
 
 
 def _metric(metric: Metric) -> str:

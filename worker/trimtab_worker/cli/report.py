@@ -24,7 +24,7 @@ def report(
     ] = None,
     absolute_margin: Annotated[
         float | None,
-        typer.Option(help="Least difference that matters, in the primary metric's unit; default: 2 % of control's."),
+        typer.Option(help="Least difference that matters, in the primary metric's unit; default: the experiment's."),
     ] = None,
     data_dir: options.DataDir = None,
     json: options.Json = False,
@@ -35,16 +35,16 @@ def report(
     units split as the weights say. Reading it is no look: only recomputes record one.
     """
     from trimtab.errors import require
-    from trimtab.inference import DecisionThresholds
     from trimtab_worker.services.report import report as make
 
     if plot is not None:
         require("matplotlib", extra="plot")  # before the work, not after
-    thresholds = None
-    if absolute_margin is not None:
-        thresholds = DecisionThresholds(min_practical_effect=absolute_margin, min_relative_effect=0.0)
     services = session.services()
     current = services.control(by="").show(experiment)
+    thresholds = current.experiment.thresholds
+    if absolute_margin is not None:
+        margin = {"min_practical_effect": absolute_margin, "min_relative_effect": 0.0}
+        thresholds = thresholds.parse({**thresholds.model_dump(), **margin})
     found = make(services.partition_of(experiment), current, thresholds)
     if plot is not None:
         from trimtab_worker.cli.report_picture import draw_report

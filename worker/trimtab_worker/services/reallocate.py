@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import structlog
 
-from trimtab.engine import Result, decide, estimate_inputs
+from trimtab.engine import Cells, Result, decide, estimate_inputs
 from trimtab.errors import Conflict, IllegalTransition, LogGap, NotFound
 from trimtab.fold import ExperimentState, PartitionState
 from trimtab.fold.state import CLOSED
@@ -16,7 +16,15 @@ from trimtab.ports import PartitionStore, PublicationStore, Published
 from trimtab.schema.decision import Decision, HoldCode, Inputs, Outcome, Reason
 from trimtab.schema.experiment import Status
 from trimtab.succession import FINAL, Change, announce_epoch, fresh_milliseconds, succeed
-from trimtab_worker.services.evidence import distrust, find_harm, gather_cells, look_again, parse_tests, tests_json
+from trimtab_worker.services.evidence import (
+    distrust,
+    find_harm,
+    gather_cells,
+    look_again,
+    parse_tests,
+    split_sums,
+    tests_json,
+)
 from trimtab_worker.services.ingest import check_gap
 
 # Unread entries or a silent drain make data stale after three recompute periods, and never within half a minute:
@@ -65,11 +73,12 @@ class Reallocate:
             *_facts(store, partition, current, now),
             *distrust(current.experiment, state),
         )
-        harms = tuple(harm for harm in find_harm(current.experiment, state) if harm.treatment not in current.excused)
-        inputs = gather(current, state, facts, harms, now)
+        cells = gather_cells(current.experiment, split_sums(current.experiment, state))
+        harms = tuple(harm for harm in find_harm(current.experiment, cells) if harm.treatment not in current.excused)
+        inputs = gather(current, state, cells, facts, harms, now)
         decision = _decision(current, decide(inputs), inputs, harms, data_until=partition.clock)
         if not dry_run:
-            tests = look_again(current.experiment, state, parse_tests(current.claims))
+            tests = look_again(current.experiment, cells, parse_tests(current.claims)) if state else {}
             decision = self._publish(store, current, decision, tests_json(tests))
         return decision
 
@@ -142,13 +151,18 @@ class Reallocate:
 
 
 def gather(
-    current: Published, state: ExperimentState | None, facts: tuple[Reason, ...], harms: tuple[Harm, ...], now: int
+    current: Published,
+    state: ExperimentState | None,
+    cells: Mapping[str, Cells],
+    facts: tuple[Reason, ...],
+    harms: tuple[Harm, ...],
+    now: int,
 ) -> Inputs:
     """The sufficient inputs of a decision: the estimator run over the primary metric's cells, epoch by epoch."""
     experiment = current.experiment
     halted = dict.fromkeys([*current.halted, *(harm.treatment for harm in harms)])
     return estimate_inputs(
-        gather_cells(experiment, state, experiment.primary_metric),
+        cells[experiment.primary_metric.name],
         experiment,
         previous={variant: current.parts.get(variant, 0) for variant in experiment.active_ids},
         now=now,

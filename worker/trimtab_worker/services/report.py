@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
@@ -14,7 +13,7 @@ from pydantic import TypeAdapter
 
 from trimtab.engine import Belief, Cells, estimate
 from trimtab.errors import NotFound
-from trimtab.fold import Cell, ExperimentState
+from trimtab.fold import ExperimentState
 from trimtab.inference import (
     ABResult,
     Advice,
@@ -36,7 +35,16 @@ from trimtab.inference import (
 from trimtab.ports import PartitionStore, Published
 from trimtab.schema.experiment import Experiment, Metric, MetricKind, Status
 from trimtab.succession import FINAL
-from trimtab_worker.services.evidence import Tests, check_split, gather_cells, look_again, parse_tests, treatments
+from trimtab_worker.services.evidence import (
+    Sums,
+    Tests,
+    check_split,
+    gather_cells,
+    look_again,
+    parse_tests,
+    split_sums,
+    treatments,
+)
 
 Floats = NDArray[np.float64]
 
@@ -108,7 +116,8 @@ def report(store: PartitionStore, current: Published, thresholds: DecisionThresh
     """The report of an experiment; reading it is no look, only a recompute records one.
 
     Args:
-        thresholds: of the primary metric, in whose unit a margin is; other metrics keep the default ones.
+        thresholds: in place of the experiment's. They are of the primary metric, in whose unit a margin is; other
+            metrics keep the default ones.
 
     Raises:
         NotFound: the fold has not read the experiment's definition (yet).
@@ -118,13 +127,17 @@ def report(store: PartitionStore, current: Published, thresholds: DecisionThresh
     state = store.load_experiments([experiment.id])[experiment.id]
     if state is None:
         raise NotFound(_nothing_yet(store, current))
-    tests, remarks = _claims(current, state)
+    sums = split_sums(experiment, state)
+    cells = gather_cells(experiment, sums)
+    tests, remarks = _claims(current, cells)
     ratio, leaks = check_split(experiment, state) or (None, ())
     doubt = _doubt(ratio, leaks)
-    bases = _bases(experiment, state)
-    metrics = tuple(
-        _metric(basis, tests, thresholds if basis.metric.primary else None, doubt) for basis in bases
-    )
+    bases = [
+        _Basis.of(experiment, metric, cells[metric.name], _served(cells[metric.name], sums[metric.name], state))
+        for metric in experiment.metrics
+    ]
+    bounds = thresholds or experiment.thresholds
+    metrics = tuple(_metric(basis, tests, bounds if basis.metric.primary else None, doubt) for basis in bases)
     ab = _ab_test(experiment, bases, tests, doubt)
     return Report(
         experiment_id=experiment.id,
@@ -150,7 +163,7 @@ def _nothing_yet(store: PartitionStore, current: Published) -> str:
     return f"Partition {store.partition} has no statistics of {name!r} yet: is a worker running?"
 
 
-def _claims(current: Published, state: ExperimentState) -> tuple[Tests, list[str]]:
+def _claims(current: Published, cells: Mapping[str, Cells]) -> tuple[Tests, list[str]]:
     """The claims of the last recompute, and what is to be said of them.
 
     After the end nothing recomputes any more, and before the first nothing has: then the data as they stand are looked
@@ -161,8 +174,8 @@ def _claims(current: Published, state: ExperimentState) -> tuple[Tests, list[str
         return recorded, []
     if not recorded and current.status not in FINAL:
         note = "No recompute has recorded a look yet: always-valid claims are of the data as they stand."
-        return look_again(current.experiment, state, recorded), [note]
-    return look_again(current.experiment, state, recorded), []
+        return look_again(current.experiment, cells, recorded), [note]
+    return look_again(current.experiment, cells, recorded), []
 
 
 def _doubt(ratio: SampleRatio | None, leaks: tuple[Leak, ...]) -> str:
@@ -183,9 +196,7 @@ class _Basis:
     served: Mapping[str, Floats]
 
     @classmethod
-    def of(cls, experiment: Experiment, metric: Metric, state: ExperimentState) -> _Basis:
-        """From the state with this metric's cells alone."""
-        cells = gather_cells(experiment, state, metric)
+    def of(cls, experiment: Experiment, metric: Metric, cells: Cells, served: Mapping[str, Floats]) -> _Basis:
         found = estimate(cells, metric.kind)
         belief = Belief.of(
             found.theta,
@@ -194,7 +205,7 @@ class _Basis:
             found.prior_sd,
             higher_is_better=metric.direction == "increase",
         )
-        return cls(experiment, metric, cells, belief, _served(cells, state))
+        return cls(experiment, metric, cells, belief, served)
 
     @cached_property
     def p_best(self) -> dict[str, float]:
@@ -212,26 +223,15 @@ class _Basis:
     def enough(self, treatment: str) -> bool:
         """Whether the pair has its minimum evidence; what other variants have is no matter of theirs."""
         fewer = min(self.trials(self.experiment.control), self.trials(treatment))
-        return fewer >= max(1, self.experiment.constraints.min_trials)
+        return fewer >= max(1, self.experiment.least_units)
 
 
-def _bases(experiment: Experiment, state: ExperimentState) -> list[_Basis]:
-    """One for each metric; all cells are walked through once, not once a metric."""
-    apart: dict[str, dict[tuple[int, str, str], Cell]] = defaultdict(dict)
-    for key, cell in state.cells.items():
-        apart[key[2]][key] = cell
-    return [_Basis.of(experiment, metric, replace(state, cells=apart[metric.name])) for metric in experiment.metrics]
-
-
-def _served(cells: Cells, state: ExperimentState) -> dict[str, Floats]:
-    """The share of the units in `cells` each variant was served with, in their epochs, in their order.
-
-    `state` has the cells of their metric alone.
+def _served(cells: Cells, sums: Sums, state: ExperimentState) -> dict[str, Floats]:
+    """The share of the units in `cells` each variant was served with, in the epochs of `sums`, in their order.
 
     Variants that are not among them took units away with them: shares are of what was left.
     """
-    active = set(cells.variants)
-    epochs = sorted({epoch for epoch, variant, _ in state.cells if variant in active})
+    epochs = sorted({epoch for epoch, _ in sums})
     rows = [[state.epochs[epoch].parts.get(variant, 0) for variant in cells.variants] for epoch in epochs]
     parts = np.array(rows, float).reshape(len(epochs), len(cells.variants))
     shares = parts / np.maximum(parts.sum(axis=1, keepdims=True), 1)
@@ -300,7 +300,7 @@ def _ab_test(experiment: Experiment, bases: list[_Basis], tests: Tests, doubt: s
         if test.claim is not None
     }
     measured = [Measured(basis.metric, basis.cells) for basis in bases]
-    least = max(1, experiment.constraints.min_trials)
+    least = max(1, experiment.least_units)
     found = analyze_ab(measured, experiment.control, min_sample=least, claims=claims)
     if doubt:
         return replace(found, winner=None, recommendation=doubt)
