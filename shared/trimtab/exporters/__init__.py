@@ -20,16 +20,16 @@ from trimtab.errors import InvalidInput
 from trimtab.exporters.configcat import CONFIGCAT
 from trimtab.exporters.flagd import FLAGD
 from trimtab.exporters.flagsmith import FLAGSMITH
-from trimtab.exporters.form import Document, Format, by_id
+from trimtab.exporters.form import UNREADABLE, Document, Format, by_id
 from trimtab.exporters.growthbook import GROWTHBOOK
 from trimtab.exporters.launchdarkly import LAUNCHDARKLY
-from trimtab.exporters.placement import Before, Movement, Placement, place
+from trimtab.exporters.placement import Before, Movement, Placement, Segments, place
 from trimtab.exporters.split import SPLIT
 from trimtab.exporters.unleash import UNLEASH
 from trimtab.schema.allocation import Allocation
 from trimtab.schema.base import PARTS
 
-__all__ = ["EXPORTERS", "Export", "Format", "Movement", "Placement", "export"]
+__all__ = ["EXPORTERS", "Export", "Format", "Movement", "Placement", "export", "exporter", "segments_in"]
 
 EXPORTERS: Mapping[str, Format] = {
     form.name: form for form in (FLAGD, GROWTHBOOK, UNLEASH, LAUNCHDARKLY, CONFIGCAT, FLAGSMITH, SPLIT)
@@ -91,6 +91,22 @@ def exporter(format: str) -> Format:
     return EXPORTERS[format]
 
 
+def segments_in(document: Mapping[str, Any], format: str) -> dict[str, Segments]:
+    """The segments of every flag in a document that was exported before, by experiment.
+
+    Raises:
+        InvalidInput: an unknown format, or a document that this format did not write.
+    """
+    form = exporter(format)
+    try:
+        return form.read(document)
+    except UNREADABLE as error:
+        raise InvalidInput(
+            f"The document before is none that trimtab wrote for {form.name} ({type(error).__name__}: {error}): "
+            "leave it out, or name the right format."
+        ) from error
+
+
 def _before(form: Format, previous: Export | Mapping[str, Any] | None) -> dict[str, Before]:
     if previous is None:
         return {}
@@ -99,10 +115,4 @@ def _before(form: Format, previous: Export | Mapping[str, Any] | None) -> dict[s
             placement.allocation.experiment_id: Before(placement.segments, placement.allocation.weights)
             for placement in previous.placements
         }
-    try:
-        return {name: Before(segments) for name, segments in form.read(previous).items()}
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        raise InvalidInput(
-            f"The document before is none that trimtab wrote for {form.name} ({type(error).__name__}: {error}): "
-            "export without it, or name the right format."
-        ) from error
+    return {name: Before(segments) for name, segments in segments_in(previous, form.name).items()}

@@ -12,20 +12,23 @@ from trimtab.schema.allocation import Allocation
 
 Document = dict[str, Any]
 Sizes = Iterable[tuple[str, int]]
+UNREADABLE = (KeyError, IndexError, TypeError, ValueError, AttributeError)
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
     """One flag system's document. Pure: `write` and `read` are each other's inverse on segments.
 
-    `resolution` is the number of buckets that the target's hash, or its unit of weight, can tell apart. `read` raises
-    KeyError, IndexError, TypeError, ValueError or AttributeError at a document that it did not write.
+    `resolution` is the number of buckets that the target's hash, or its unit of weight, can tell apart; `reserved` are
+    the names that its SDKs answer where they have no answer. `read` raises one of UNREADABLE at a document that it did
+    not write.
     """
 
     name: str
     resolution: int
     write: Callable[[Sequence[Placement]], Document]
     read: Callable[[Mapping[str, Any]], dict[str, Segments]]
+    reserved: frozenset[str] = frozenset()
 
     def render(self, allocations: Iterable[Allocation]) -> Document:
         """The document of all these experiments, the same for the same allocations whoever renders it."""

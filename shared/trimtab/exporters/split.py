@@ -1,6 +1,4 @@
 """Split's `splitChanges` document, as its SDKs also read it from a file: partitions in whole percent.
-
-Split answers `control` where it has no answer, so an experiment whose control is called that cannot tell the two apart.
 """
 
 from __future__ import annotations
@@ -66,4 +64,4 @@ def _segments(flag: Mapping[str, Any]) -> Segments:
     return segments_of((part["treatment"], part["size"]) for part in flag["conditions"][0]["partitions"])
 
 
-SPLIT = Format("split", RESOLUTION, write, read)
+SPLIT = Format("split", RESOLUTION, write, read, reserved=frozenset({"control"}))

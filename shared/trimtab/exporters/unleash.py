@@ -62,4 +62,4 @@ def read(document: Mapping[str, Any]) -> dict[str, Segments]:
     }
 
 
-UNLEASH = Format("unleash", PARTS, write, read)
+UNLEASH = Format("unleash", PARTS, write, read, reserved=frozenset({"disabled"}))

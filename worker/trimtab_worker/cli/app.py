@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from trimtab_worker.cli import decisions, experiment, operate, outcomes, report, simulate, weights
+from trimtab_worker.cli import decisions, experiment, export, operate, outcomes, report, simulate, weights
 
 # typer carries its own click; the base of its public BadParameter is the usage error of whichever click it uses.
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
@@ -26,6 +26,7 @@ app.command()(outcomes.replay)
 app.command("stream-key")(outcomes.stream_key)
 app.command()(weights.weights)
 app.command()(weights.stats)
+app.command()(export.export)
 app.command()(report.report)
 app.command()(decisions.explain)
 app.command()(decisions.recompute)

@@ -31,7 +31,7 @@ def weights(
     With --json it is exactly the document that flag systems poll.
     """
     control = session.control()
-    allocation = _allocation(control, experiment)  # says what is missing, before anything is drawn
+    allocation = published_allocation(control, experiment)  # says what is missing, before anything is drawn
     if watch:
         _watch(control, experiment, interval, as_json=json)
     elif json:
@@ -40,7 +40,12 @@ def weights(
         render.show(*_picture(allocation))
 
 
-def _allocation(control: Control, experiment: str) -> Allocation:
+def published_allocation(control: Control, experiment: str) -> Allocation:
+    """The allocation in force.
+
+    Raises:
+        NotFound: there is no such experiment, or it has published nothing yet.
+    """
     published = control.show(experiment)
     if published.allocation is None:
         raise NotFound(
@@ -78,11 +83,11 @@ def _watch(control: Control, experiment: str, interval: float, *, as_json: bool)
 
         with Live(console=render.console(), auto_refresh=False) as live:
             while True:
-                live.update(Group(*_picture(_allocation(control, experiment))), refresh=True)
+                live.update(Group(*_picture(published_allocation(control, experiment))), refresh=True)
                 time.sleep(interval)
     shown: tuple[str, int] | None = None
     while True:
-        allocation = _allocation(control, experiment)
+        allocation = published_allocation(control, experiment)
         if (allocation.incarnation, allocation.revision) != shown:
             shown = allocation.incarnation, allocation.revision
             if as_json:
