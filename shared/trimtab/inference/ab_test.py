@@ -49,6 +49,8 @@ class Comparison:
 
     Differences are treatment − control in the metric's unit, relative ones shares of control's mean; None where they
     cannot be told. `better` says which side the effect is on, given the metric's direction; None: neither.
+    `enough`: the test has the least evidence it is valid with; without, `pvalue` is 1 because nothing was tested.
+    `effect_changes`: no one effect explains all looks, so that none is significant.
     """
 
     metric: str
@@ -64,6 +66,8 @@ class Comparison:
     rel_effect_size: float | None
     rel_effect_size_ci_lower: float | None
     rel_effect_size_ci_upper: float | None
+    enough: bool = True
+    effect_changes: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,7 @@ def analyze_ab(
     groups = {one.metric.name: _groups(one.cells) for one in measured}
     fewest = min(group.n_units for group in groups[primary.name])
     winner, sentence = advise(
-        primary.name, control, comparisons, fewest=fewest, min_sample=min_sample, sample_ratio=sample_ratio
+        primary, control, comparisons, fewest=fewest, min_sample=min_sample, sample_ratio=sample_ratio
     )
     return ABResult(control, groups, comparisons, fewest >= min_sample, winner, sentence)
 
@@ -187,6 +191,8 @@ def _compare(
         rel_effect_size=said.rel_effect_size if said.enough else _relative(pair),
         rel_effect_size_ci_lower=said.rel_effect_size_ci_lower,
         rel_effect_size_ci_upper=said.rel_effect_size_ci_upper,
+        enough=said.enough,
+        effect_changes=said.effect_changes,
     )
 
 
@@ -206,6 +212,7 @@ def _fixed(metric: Metric, treatment: str, pair: Pair, found: FixedTest | None, 
         rel_effect_size=_relative(pair),
         rel_effect_size_ci_lower=found.rel_ci_lower if found else None,
         rel_effect_size_ci_upper=found.rel_ci_upper if found else None,
+        enough=found is not None,
     )
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from trimtab.inference.looks import LEAST_EVENTS, LEAST_UNITS
 from trimtab.inference.sample_ratio import SampleRatio
+from trimtab.schema.experiment import Metric, MetricKind
 
 if TYPE_CHECKING:
     from trimtab.inference.ab_test import Comparison
 
 
 def advise(
-    primary: str,
+    primary: Metric,
     control: str,
     comparisons: Sequence[Comparison],
     *,
@@ -29,18 +31,34 @@ def advise(
         return None, f"Insufficient data (need {min_sample:,} per group): the smallest group has {fewest:,}."
     if sample_ratio is not None and sample_ratio.alarm:
         return None, f"Do not decide on these data. {sample_ratio.sentence}"
-    deciding = [c for c in comparisons if c.metric == primary]
+    name = primary.name
+    deciding = [c for c in comparisons if c.metric == name]
     better = [c for c in deciding if c.significant and c.better]
     if better:
         best = max(better, key=lambda c: abs(c.effect_size or 0.0))
-        return best.treatment, f"Ship {best.treatment}: {primary} is {_size(best)} better{_but(best, comparisons)}."
+        return best.treatment, f"Ship {best.treatment}: {name} is {_size(best)} better{_but(best, comparisons)}."
     worse = [c for c in deciding if c.significant and c.better is False]
     if len(worse) == len(deciding):
         worst = min(worse, key=lambda c: abs(c.effect_size or 0.0))
         with_it = "with every treatment" if len(worse) > 1 else f"with {worst.treatment}"
-        return control, f"Keep control {control}: {primary} is {_size(worst)} worse {with_it}."
-    closest = min(deciding, key=lambda c: c.pvalue)
-    return None, f"No significant difference in {primary} ({pvalue_text(closest.pvalue)})."
+        return control, f"Keep control {control}: {name} is {_size(worst)} worse {with_it}."
+    return None, _no_winner(primary, deciding)
+
+
+def _no_winner(primary: Metric, deciding: Sequence[Comparison]) -> str:
+    changing = [c.treatment for c in deciding if c.effect_changes]
+    if changing:
+        return f"No difference in {primary.name} can be claimed: the effect of {', '.join(changing)} changes over time."
+    tested = [c for c in deciding if c.enough]
+    if tested:
+        closest = min(tested, key=lambda c: c.pvalue)
+        return f"No significant difference in {primary.name} ({pvalue_text(closest.pvalue)})."
+    least = (
+        f"{LEAST_EVENTS:.0f} of the rarer outcome in the smaller group"
+        if primary.kind is MetricKind.BINARY
+        else f"{LEAST_UNITS:.0f} units in each group"
+    )
+    return f"No difference in {primary.name} can be claimed yet: its test takes at least {least}."
 
 
 def pvalue_text(pvalue: float) -> str:

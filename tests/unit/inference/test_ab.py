@@ -187,8 +187,34 @@ def test_without_a_promise_of_one_look_the_claims_are_always_valid() -> None:
     found = result.of("m", "b")
     assert found.method == "always-valid mixture test"
     assert found.pvalue == claim.pvalue > compared([[binary(4000, 400), binary(4000, 480)]]).pvalue
-    silent = analyze_ab([Measured(metric(), cells)], "a")
-    assert silent.recommendation == "No significant difference in m (p = 1.000)."
+
+
+@pytest.mark.parametrize(
+    ("kind", "least"),
+    [("binary", "10 of the rarer outcome in the smaller group"), ("count", "100 units in each group")],
+)
+def test_without_the_least_evidence_of_its_test_the_sentence_says_so_and_names_no_pvalue(kind: str, least: str) -> None:
+    """p = 1.000 would read as proof of no difference where nothing was tested."""
+    cells = cells_of([[binary(50, 2), binary(50, 9)]])
+    claim = look(cells, metric(kind), "a", "b", plan=plan_test(cells, metric(kind), "a", "b"))
+    result = analyze_ab([Measured(metric(kind), cells)], "a", claims={("m", "b"): claim}, min_sample=50)
+    assert result.recommendation == f"No difference in m can be claimed yet: its test takes at least {least}."
+    assert not result.of("m", "b").enough
+    enough = cells_of([[binary(500, 20), binary(500, 21)]])
+    claim = look(enough, metric(kind), "a", "b", plan=plan_test(enough, metric(kind), "a", "b"))
+    tested = analyze_ab([Measured(metric(kind), enough)], "a", claims={("m", "b"): claim})
+    assert tested.recommendation == "No significant difference in m (p = 1.000)."
+
+
+def test_an_effect_that_changes_over_time_is_no_difference_and_the_sentence_says_why() -> None:
+    """Clearly better, then clearly worse: p is small, but no one difference explains both."""
+    good, bad = [binary(2000, 200), binary(2000, 500)], [binary(9000, 4000), binary(9000, 900)]
+    plan = plan_test(cells_of([good]), metric(), "a", "b")
+    first = look(cells_of([good]), metric(), "a", "b", plan=plan)
+    claim = look(cells_of([good, bad]), metric(), "a", "b", plan=plan, before=first)
+    result = analyze_ab([Measured(metric(), cells_of([good, bad]))], "a", claims={("m", "b"): claim})
+    assert result.winner is None
+    assert result.recommendation == "No difference in m can be claimed: the effect of b changes over time."
 
 
 def test_the_seeds_worst_cases_are_sane() -> None:

@@ -25,6 +25,7 @@ from trimtab.inference import (
     typical_mean,
     value_of_one_more_round,
 )
+from trimtab.inference.posterior import fitted_mean
 from trimtab.schema.experiment import Metric, MetricKind
 from unit.inference.given import CROOK, Sums, binary, cells_of, metric, two_variant_rows
 
@@ -32,10 +33,13 @@ PROVEN = Claim(.05, 1, True, 1e-6, 1e6, .01, .005, .015)
 GOOD = Assessment(.01, .001, .008, .012, .99, .95, .0, .0001, .01, .0, .001, .0005)
 
 
-def posterior_of(cells: Cells, of: Metric) -> EffectPosterior:
+def belief_of(cells: Cells, of: Metric) -> Belief:
     found = estimate(cells, of.kind)
-    belief = Belief.of(found.theta, found.information, found.precision, found.prior_sd)
-    return EffectPosterior.of(belief, cells, of, "a", "b")
+    return Belief.of(found.theta, found.information, found.precision, found.prior_sd)
+
+
+def posterior_of(cells: Cells, of: Metric) -> EffectPosterior:
+    return EffectPosterior.of(belief_of(cells, of), cells, of, "a", "b")
 
 
 def advice(found: Assessment, claim: Claim | None = PROVEN, **changes: object) -> Advice:
@@ -167,6 +171,48 @@ def test_crooks_table_ships_from_cells_to_contract() -> None:
     found = recommend("b", assess(posterior_of(cells, of), "increase"), claim, "increase", p_best=1.0)
     assert found.advice is Advice.SHIP
     assert found.sentence == "Ship b: it is better than control with probability above .999."
+
+
+@pytest.mark.parametrize(
+    ("kind", "rows"),
+    [
+        ("binary", [[binary(1000, 0), binary(1000, 60)]]),
+        ("binary", [[binary(500, 0), binary(500, 25)], [binary(900, 0), binary(100, 30)]]),
+        ("count", [[binary(1000, 0), binary(1000, 60)]]),
+        ("revenue", [[binary(1000, 0), binary(1000, 60)]]),
+    ],
+)
+def test_a_control_without_any_success_can_be_beaten(kind: str, rows: list[list[Sums]]) -> None:
+    """Margin and tolerance are shares of control's mean as fitted. Teeth: of its plain mean, 0, they are 0."""
+    cells, of = cells_of(rows), metric(kind)
+    claim = look(cells, of, "a", "b", plan=plan_test(cells, of, "a", "b"))
+    posterior = posterior_of(cells, of)
+    found = assess(posterior, "increase")
+    assert typical_mean(cells, "a") == 0
+    assert 0 < posterior.base < cells.totals[1] / cells.trials[1]
+    assert recommend("b", found, claim, "increase").advice is Advice.SHIP
+    plain = assess(replace(posterior, base=0.0, unit=0.0), "increase")
+    assert recommend("b", plain, claim, "increase").advice is not Advice.SHIP
+    back = assess(EffectPosterior.of(belief_of(cells, of), cells, of, "b", "a"), "increase")
+    assert recommend("a", back, claim, "increase").advice is Advice.STOP, "and its twin, a fall to nothing, is harm"
+
+
+@pytest.mark.parametrize("kind", ["binary", "count"])
+def test_with_many_successes_the_fitted_mean_is_the_plain_one(kind: str) -> None:
+    cells = cells_of([[binary(90_000, 9_000), binary(10_000, 1_100)], [binary(20_000, 1_000), binary(80_000, 4_400)]])
+    assert posterior_of(cells, metric(kind)).base == pytest.approx(typical_mean(cells, "a"), rel=.01)
+
+
+@given(two_variant_rows(max_epochs=4))
+def test_fitted_means_of_all_variants_give_back_the_totals_of_every_epoch(rows: list[list[Sums]]) -> None:
+    """What makes a level the fitted one: Σ_k n_ek p̂_ek = Y_e; so each lies between its epochs' least and greatest."""
+    cells = cells_of(rows)
+    theta = estimate(cells, MetricKind.BINARY).theta
+    for row in range(len(rows)):
+        one = cells_of(rows[row : row + 1])
+        fitted = [fitted_mean(one, MetricKind.BINARY, theta, variant) for variant in "ab"]
+        assert float(np.dot(one.counts[0], fitted)) == pytest.approx(sum(one.totals), abs=1e-6)
+    assert 0 <= fitted_mean(cells, MetricKind.BINARY, theta, "a") <= 1
 
 
 def test_the_value_of_one_more_round_is_the_seeds() -> None:
