@@ -11,8 +11,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import redis
+import redis.asyncio
 
-from trimtab.adapters.redis.connection import connect, reaching
+from trimtab.adapters.redis.connection import connect, connect_async, reaching
 from trimtab.addresses import Addresses
 from trimtab.errors import InvalidInput, Unavailable
 from trimtab.settings import Settings, resolve_addresses
@@ -46,6 +47,11 @@ class Services:
     def client(self) -> redis.Redis:
         """The data server's client; replies may take as long as the longest blocking read and 5 s more."""
         return connect(self.addresses.redis_url, read_timeout=self.settings.drain_block_ms / 1000 + 5)
+
+    @cached_property
+    def async_client(self) -> redis.asyncio.Redis:
+        """The data server's client for one event loop, which closes it: the gateway's."""
+        return connect_async(self.addresses.redis_url)
 
     @cached_property
     def publications(self) -> RedisPublications:

@@ -19,9 +19,12 @@ _EXACT = 2.0**53  # up to here a float holds every integer
 
 
 def encode(
-    events: Sequence[OutcomeEvent], metrics: Iterable[str], *, producer: str, sequence: int, sent_at: int
+    events: Sequence[OutcomeEvent], metrics: Iterable[str], *, producer: str | None, sequence: int | None, sent_at: int
 ) -> bytes:
-    """The batch of `events`, which share experiment, epoch and origin; `metrics` are all names that occur in them."""
+    """The batch of `events`, which share experiment, epoch and origin; `metrics` are all names that occur in them.
+
+    Without `producer` and `sequence`, a batch that is sent twice is known by its event ids only.
+    """
     rows = [vars(event) for event in events]
     variants = [row["variant"] for row in rows]
     place = {variant: index for index, variant in enumerate(dict.fromkeys(variants))}

@@ -5,6 +5,7 @@ key                                     type      what it holds
 ======================================  ========  ====================================================================
 trimtab:log                             hash      `partitions`: how many, for ever; `life`: a mark that a flush loses
 trimtab:experiments                     set       ids of all experiments
+trimtab:fence                           string    a gateway's last write, to wait for the disk with
 trimtab:heartbeat:<role>:<name>         string    last sign of life of a worker or beat, expiring
 trimtab:{p<N>}:events                   stream    the log: fields `event`, `batch` or `control`, JSON each
 trimtab:{p<N>}:epochs                   hash      experiment → last epoch announced in the log (head of the log)
@@ -24,6 +25,7 @@ trimtab:{<experiment>}:weights          string    the allocation: the polled key
 trimtab:{<experiment>}:definition       hash      definition, status, revision and what the next decision needs
 trimtab:{<experiment>}:ledger           stream    decisions and acts, id `<decision>-<repeats>`
 trimtab:{<experiment>}:tick:<slot>      string    which recompute slot was claimed already, expiring
+trimtab:{<experiment>}:clients          zset      who serves which revision → when it said so; expiring
 trimtab:{<experiment>}:notices          channel   the new revision, at every publication
 ======================================  ========  ====================================================================
 
@@ -36,6 +38,8 @@ from dataclasses import dataclass
 
 LOG = "trimtab:log"
 EXPERIMENTS = "trimtab:experiments"
+FENCE = "trimtab:fence"
+NOTICES_PATTERN = "trimtab:{*}:notices"
 
 
 def heartbeat(role: str, name: str) -> str:
@@ -125,6 +129,10 @@ class ExperimentKeys:
     @property
     def ledger(self) -> str:
         return f"{self.tag}ledger"
+
+    @property
+    def clients(self) -> str:
+        return f"{self.tag}clients"
 
     @property
     def notices(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from trimtab_worker.cli import decisions, experiment, export, operate, outcomes, report, simulate, weights
+from trimtab_worker.cli import decisions, experiment, export, operate, outcomes, report, serve, simulate, weights
 
 # typer carries its own click; the base of its public BadParameter is the usage error of whichever click it uses.
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
@@ -20,6 +20,7 @@ app = typer.Typer(
 
 app.command()(operate.up)
 app.command()(operate.demo)
+app.command()(serve.serve)
 app.add_typer(experiment.app, name="experiment")
 app.command()(outcomes.send)
 app.command()(outcomes.replay)

@@ -1,0 +1,120 @@
+"""`POST /v1/events`: what is answered with 202 is in the log; what cannot be taken now is sent back with a time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+import redis.asyncio
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from trimtab import telemetry
+from trimtab.adapters.redis.connection import UNREACHABLE
+from trimtab.clock import system_clock
+from trimtab.ids import partition_of
+from trimtab.schema.dead_letter import DeadLetterCode
+from trimtab.schema.event import OutcomeEvent
+from trimtab.schema.keys import LOG, PartitionKeys
+from trimtab_worker.gateway.board import Board
+from trimtab_worker.gateway.bodies import JSON, read_body
+from trimtab_worker.gateway.events import check, entries, read_rows, refused
+from trimtab_worker.gateway.pressure import MEMORY_RETRY_SECONDS, Gauge
+from trimtab_worker.gateway.problems import Reason, Refusal, invalid, slow_down, unavailable
+
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,200}").fullmatch
+_RESULT_UNKNOWN = "Some events may be in the log: send them again under the same event ids."
+
+log = telemetry.get_logger(__name__)
+
+
+class Intake:
+    """Checks and writes events; one for one event loop."""
+
+    def __init__(self, client: redis.asyncio.Redis, board: Board, gauge: Gauge, max_unread: int) -> None:
+        self._client: Any = client
+        self._board = board
+        self.gauge = gauge
+        self._max_unread = max_unread
+
+    async def take(self, request: Request) -> Response:
+        """202 once everything is in the log.
+
+        Raises:
+            Refusal: 400, 413 or 415 for what is sent; 429 or 503 for when it is sent.
+        """
+        if trouble := self.gauge.newest.relief(self._max_unread):
+            raise slow_down(f"{trouble[0]}: send these events again in {trouble[1]} s.", trouble[1])
+        rows = read_rows(request.headers.get("content-type", ""), request.headers, await read_body(request))
+        events = check(rows, _idempotency_key(request))
+        await self._check_experiments(events)
+        await self._write(events)
+        return Response(orjson.dumps({"accepted": len(events)}), 202, media_type=JSON)
+
+    async def _check_experiments(self, events: Sequence[OutcomeEvent]) -> None:
+        """Events of experiments that were never created would only fill the dead letters."""
+        names = {event.experiment_id for event in events}
+        unknown = {name for name in names if not await self._board.exists(name)}
+        if unknown and not self._board.is_fresh():
+            raise _away()
+        reasons = [
+            Reason(
+                row=place,
+                code=DeadLetterCode.UNKNOWN_EXPERIMENT,
+                detail=f"there is no experiment {event.experiment_id!r}",
+            )
+            for place, event in enumerate(events)
+            if event.experiment_id in unknown
+        ]
+        if reasons:
+            raise refused(reasons, len(events))
+
+    async def _write(self, events: Sequence[OutcomeEvent]) -> None:
+        """All entries in one transaction: a server that refuses one takes none."""
+        try:
+            partitions = int(await self._client.hget(LOG, "partitions") or 0)
+            if not partitions:
+                raise unavailable("There is no event log yet: create an experiment first.")
+            commands = [
+                (PartitionKeys(partition).events, {field: payload})
+                for partition, own in _by_partition(events, partitions).items()
+                for field, payload in entries(own, system_clock())
+            ]
+            pipeline = self._client.pipeline(transaction=len(commands) > 1)
+            for stream, entry in commands:
+                pipeline.xadd(stream, entry)
+            await pipeline.execute()
+        except OutOfMemoryError:
+            raise slow_down(
+                f"The data server's memory is full: send these events again in {MEMORY_RETRY_SECONDS} s.",
+                MEMORY_RETRY_SECONDS,
+            ) from None
+        except (*UNREACHABLE, OSError):
+            raise _away() from None
+        except ResponseError as error:  # no disk, no right, a replica: nothing was written, and a person must look
+            log.error("events_refused", error=str(error).rpartition("caused error: ")[2])
+            raise unavailable("The data server refuses to write; the gateway's log says why.", 10) from None
+        except RedisError as error:
+            log.error("events_failed", error=type(error).__name__)
+            raise _away() from None
+
+
+def _away() -> Refusal:
+    return unavailable(f"The data server did not answer. {_RESULT_UNKNOWN}")
+
+
+def _by_partition(events: Sequence[OutcomeEvent], partitions: int) -> dict[int, list[OutcomeEvent]]:
+    found: dict[int, list[OutcomeEvent]] = {}
+    for event in events:
+        found.setdefault(partition_of(event.experiment_id, partitions), []).append(event)
+    return found
+
+
+def _idempotency_key(request: Request) -> str | None:
+    key = request.headers.get("idempotency-key")
+    if key is not None and not _IDEMPOTENCY_KEY(key):
+        raise invalid("An Idempotency-Key has 1 to 200 visible ASCII characters.")
+    return key

@@ -1,0 +1,126 @@
+"""Every address of the gateway: method, path, role, handler, and what the OpenAPI document says of it.
+
+A new address is one more line in `ENDPOINTS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from trimtab.schema.allocation import Allocation
+from trimtab.schema.event import OutcomeEvent
+from trimtab_worker.gateway import ofrep, payloads, probes, weights
+from trimtab_worker.gateway.access import Role
+from trimtab_worker.gateway.bodies import JSON
+from trimtab_worker.gateway.desk import Desk
+from trimtab_worker.gateway.documents import (
+    Accepted,
+    BulkFailure,
+    BulkSuccess,
+    EvaluationFailure,
+    EvaluationRequest,
+    EvaluationSuccess,
+    Readiness,
+)
+from trimtab_worker.gateway.events import CLOUD_EVENT, CLOUD_EVENTS, CloudEvent
+
+Handler = Callable[[Desk, Request], Awaitable[Response]]
+Model = Any  # a pydantic model, an annotated type, or None for "any JSON"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One method of one address.
+
+    `answers` maps status codes to models of their bodies, None for none; `refusals` are those with problems (RFC 9457),
+    beside the ones that every address of a role has. `parameters` are OpenAPI parameter objects.
+    """
+
+    method: str
+    path: str
+    role: Role
+    handler: Handler
+    summary: str
+    answers: dict[int, Model]
+    takes: dict[str, Model] = field(default_factory=dict)  # media type → model of the body
+    parameters: tuple[dict[str, Any], ...] = ()
+    refusals: tuple[int, ...] = ()
+    tagged: bool = False  # answers carry an ETag; If-None-Match is understood
+
+
+async def take_events(desk: Desk, request: Request) -> Response:
+    return await desk.intake.take(request)
+
+
+_SLUG = {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,63}$"}
+_WAIT = {
+    "name": "wait",
+    "in": "query",
+    "description": "With If-None-Match: wait up to so many seconds for a newer allocation. `Prefer: wait=N` does too.",
+    "schema": {"type": "integer", "minimum": 0, "maximum": weights.MAX_WAIT_SECONDS},
+}
+_IDEMPOTENCY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "Gives events without an event_id one, so that a request may be sent again.",
+    "schema": {"type": "string", "pattern": "^[!-~]{1,200}$"},
+}
+
+
+def _path(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": schema}
+
+
+_READ = Role.READER
+_TEXT = {"type": "string", "minLength": 1}
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint(
+        "GET", "/v1/weights/{experiment}", _READ, weights.weights, "The published allocation.",
+        {200: Allocation}, parameters=(_path("experiment", _SLUG), _WAIT), refusals=(400, 404, 503), tagged=True,
+    ),
+    Endpoint(
+        "POST", "/v1/events", Role.PRODUCER, take_events, "Add outcome events to the log, all of them or none.",
+        {202: Accepted}, parameters=(_IDEMPOTENCY,), refusals=(400, 408, 413, 415, 429, 503),
+        takes={
+            JSON: OutcomeEvent | list[OutcomeEvent],
+            CLOUD_EVENT: CloudEvent,
+            CLOUD_EVENTS: list[CloudEvent],
+        },
+    ),
+    Endpoint(
+        "POST", "/ofrep/v1/evaluate/flags/{key}", _READ, ofrep.evaluate_one, "OFREP: evaluate one experiment.",
+        {200: EvaluationSuccess, 400: EvaluationFailure, 404: EvaluationFailure},
+        takes={JSON: EvaluationRequest}, parameters=(_path("key", _TEXT),), refusals=(408, 413, 503),
+    ),
+    Endpoint(
+        "POST", "/ofrep/v1/evaluate/flags", _READ, ofrep.evaluate_all, "OFREP: evaluate every experiment.",
+        {200: BulkSuccess, 400: BulkFailure}, takes={JSON: EvaluationRequest}, refusals=(408, 413, 503), tagged=True,
+    ),
+    Endpoint(
+        "GET", "/api/features/{client_key}", _READ, payloads.payload("growthbook"),
+        "GrowthBook: the features payload; the client key is the API key.",
+        {200: dict[str, Any]}, parameters=(_path("client_key", _TEXT),), refusals=(503,), tagged=True,
+    ),
+    Endpoint(
+        "GET", "/api/client/features", _READ, payloads.payload("unleash"), "Unleash: the client features.",
+        {200: dict[str, Any]}, refusals=(503,), tagged=True,
+    ),
+    Endpoint("POST", "/api/client/register", _READ, payloads.accept, "Unleash: who polls.", {202: None}),
+    Endpoint("POST", "/api/client/metrics", _READ, payloads.accept, "Unleash: what SDKs count.", {202: None}),
+    Endpoint(
+        "GET", "/flagd/flags.json", _READ, payloads.payload("flagd"), "flagd: a source for its HTTP sync.",
+        {200: dict[str, Any]}, refusals=(503,), tagged=True,
+    ),
+    Endpoint("GET", "/healthz", Role.ANYONE, probes.healthz, "Whether this process answers.", {200: dict[str, str]}),
+    Endpoint(
+        "GET", "/readyz", Role.ANYONE, probes.readyz, "Whether it can do its work.", {200: Readiness, 503: Readiness},
+    ),
+    Endpoint("GET", "/openapi.json", Role.ANYONE, probes.openapi, "This document.", {200: dict[str, Any]}),
+)  # fmt: skip
+
