@@ -4,56 +4,28 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from layouts import layouts, owned, shares, total_variation, weights_at_random
 from trimtab.errors import InvalidInput
-from trimtab.layout import initial_ranges, largest_remainder, nearest_within, relayout
+from trimtab.layout import initial_ranges, largest_remainder, moved, nearest_within, relayout, rescale
 from trimtab.schema.allocation import Slice
 from trimtab.schema.base import PARTS
-
-IDS = [f"v{number}" for number in range(8)]
-
-
-@st.composite
-def shares(draw: st.DrawFn) -> dict[str, float]:
-    """Shares of some of eight variants, zero among them, adding up to 1."""
-    raw = draw(st.dictionaries(st.sampled_from(IDS), st.floats(0, 1), min_size=1))
-    total = sum(raw.values())
-    return {variant: value / total for variant, value in raw.items()} if total > 1e-9 else {next(iter(raw)): 1.0}
-
-
-@st.composite
-def layouts(draw: st.DrawFn) -> tuple[Slice, ...]:
-    """Any layout: the million cut at random places, each slice owned by anybody."""
-    cuts = sorted(draw(st.sets(st.integers(1, PARTS - 1), max_size=20)) | {0, PARTS})
-    return tuple((draw(st.sampled_from(IDS)), start, end) for start, end in pairwise(cuts))
-
-
-def owned(ranges: tuple[Slice, ...]) -> dict[str, int]:
-    parts: dict[str, int] = {}
-    for variant, start, end in ranges:
-        parts[variant] = parts.get(variant, 0) + end - start
-    return parts
-
-
-def total_variation(before: Mapping[str, int], after: Mapping[str, int]) -> int:
-    return sum(max(0, after.get(v, 0) - before.get(v, 0)) for v in {*before, *after})
 
 
 def moves(before: tuple[Slice, ...], after: tuple[Slice, ...]) -> dict[tuple[str, str], int]:
     """How many buckets went from whom to whom."""
-    moved: dict[tuple[str, str], int] = {}
-    i = j = 0
-    while i < len(before) and j < len(after):
-        (giver, start, end), (taker, begin, stop) = before[i], after[j]
+    pairs: dict[tuple[str, str], int] = {}
+    cuts = sorted({start for _, start, _ in (*before, *after)} | {PARTS})
+    for start, end in pairwise(cuts):
+        giver, taker = (next(v for v, low, high in ranges if low <= start < high) for ranges in (before, after))
         if giver != taker:
-            moved[giver, taker] = moved.get((giver, taker), 0) + min(end, stop) - max(start, begin)
-        i, j = i + (end <= stop), j + (stop <= end)
-    return moved
+            pairs[giver, taker] = pairs.get((giver, taker), 0) + end - start
+    return pairs
 
 
 @given(shares())
@@ -83,6 +55,20 @@ def test_shares_that_cannot_be_parts_are_refused(bad: dict[str, float]) -> None:
         largest_remainder(bad)
 
 
+@given(shares(), st.sampled_from([100, 10_000, 100_000, PARTS, 9_999]))
+def test_rescaled_parts_add_up_and_stay_within_one_part(given_shares: dict[str, float], total: int) -> None:
+    parts = largest_remainder(given_shares)
+    scaled = rescale(parts, total)
+    assert sum(scaled.values()) == total
+    assert all(abs(scaled[v] * PARTS - parts[v] * total) < PARTS for v in parts)
+    assert all(parts[v] or not scaled[v] for v in parts)
+    assert rescale(parts, PARTS) == parts
+
+
+def test_rescaling_gives_ties_to_the_lower_id() -> None:
+    assert rescale({"c": 335_000, "b": 335_000, "a": 330_000}, 100) == {"c": 33, "b": 34, "a": 33}
+
+
 @given(shares())
 def test_initial_ranges_give_every_variant_one_slice_in_order(given_shares: dict[str, float]) -> None:
     parts = largest_remainder(given_shares)
@@ -97,10 +83,10 @@ def test_a_relayout_moves_exactly_the_total_variation(before: tuple[Slice, ...],
     """From any layout to any parts: sum of moves = TV, and nobody both gives and takes."""
     parts = largest_remainder(target)
     after = relayout(before, parts)
-    moved = moves(before, after)
+    pairs = moves(before, after)
     assert owned(after) == {variant: size for variant, size in parts.items() if size}
-    assert sum(moved.values()) == total_variation(owned(before), parts)
-    assert not {giver for giver, _ in moved} & {taker for _, taker in moved}
+    assert sum(pairs.values()) == moved(before, after) == total_variation(owned(before), parts)
+    assert not {giver for giver, _ in pairs} & {taker for _, taker in pairs}
     assert relayout(before, parts) == after
     assert relayout(after, parts) == after
 
@@ -116,26 +102,74 @@ def test_a_relayout_covers_the_million_and_leaves_no_two_neighbours_of_one_owner
         assert owner != neighbour
 
 
-def weights_at_random(rng: random.Random, variants: int, floor: float) -> dict[str, float]:
-    draws = [rng.expovariate(1) for _ in range(variants)]
-    return {f"v{place}": floor + (1 - floor * variants) * draw / sum(draws) for place, draw in enumerate(draws)}
-
-
 @pytest.mark.parametrize("step", [1.0, 0.1], ids=["leaps", "steps"])
 @pytest.mark.parametrize("variants", [2, 3, 5, 10])
 def test_slices_stay_few_over_500_updates(variants: int, step: float) -> None:
     """Movement = total variation at each of 500 updates, floor .02; at most 46 slices, where 100 are allowed."""
-    rng = random.Random(variants)
-    weights = weights_at_random(rng, variants, 0.02)
+    rng, names = random.Random(variants), [f"v{place}" for place in range(variants)]
+    weights = weights_at_random(rng, names, 0.02)
     ranges = initial_ranges(largest_remainder(weights))
     for _ in range(500):
-        aim = weights_at_random(rng, variants, 0.02)
+        aim = weights_at_random(rng, names, 0.02)
         weights = {v: weights[v] + step * (aim[v] - weights[v]) for v in weights}
-        parts = largest_remainder(weights)
-        after = relayout(ranges, parts)
+        ranges = moved_minimally(ranges, largest_remainder(weights))
+        assert len(ranges) <= 46
+
+
+def test_cutting_wherever_parts_are_lost_would_break_the_bar_on_slices() -> None:
+    """The teeth: movement is as small, but each slice that loses is cut at its end, and slices are soon over 100."""
+    rng, names = random.Random(10), [f"v{place}" for place in range(10)]
+    ranges = initial_ranges(largest_remainder(weights_at_random(rng, names, 0.02)))
+    for _ in range(100):
+        parts = largest_remainder(weights_at_random(rng, names, 0.02))
+        after = cut_at_ends(ranges, parts)
         assert sum(moves(ranges, after).values()) == total_variation(owned(ranges), parts)
-        assert len(after) <= 46
         ranges = after
+    assert len(ranges) > 100
+
+
+def cut_at_ends(before: tuple[Slice, ...], parts: Mapping[str, int]) -> tuple[Slice, ...]:
+    """As minimal in movement as `relayout`, without a thought for neighbours."""
+    owed = {v: parts[v] - size for v, size in owned(before).items()}
+    sizes: list[tuple[str, int]] = []
+    for owner, start, end in before:
+        given = min(end - start, max(0, -owed[owner]))
+        owed[owner] += given
+        sizes.append((owner, end - start - given))
+        while given:
+            taker = max(owed, key=lambda v: owed[v])
+            size = min(given, owed[taker])
+            owed[taker] -= size
+            given -= size
+            sizes.append((taker, size))
+    ends = list(accumulate(size for _, size in sizes))
+    return tuple((v, end - size, end) for (v, size), end in zip(sizes, ends, strict=True) if size)
+
+
+@pytest.mark.parametrize("variants", [2, 3, 5, 10])
+def test_slices_stay_few_while_variants_come_and_go(variants: int) -> None:
+    """A variant joins or leaves at every twentieth of 500 small steps, up to two more than at first: at most 60."""
+    rng, names, joined = random.Random(variants), [f"v{place}" for place in range(variants)], variants
+    weights = weights_at_random(rng, names, 0.02)
+    ranges = initial_ranges(largest_remainder(weights))
+    for update in range(500):
+        if update % 20 == 10 and len(names) > 2 and rng.random() < 0.5:
+            names.remove(rng.choice(names))
+        elif update % 20 == 10 and len(names) < variants + 2:
+            joined += 1
+            names.append(f"v{joined}")
+        aim = weights_at_random(rng, names, 0.02)
+        wanted = {v: 0.9 * weights.get(v, 0.0) + 0.1 * aim[v] for v in names}
+        weights = {v: weight / sum(wanted.values()) for v, weight in wanted.items()}
+        ranges = moved_minimally(ranges, largest_remainder(weights))
+        assert len(ranges) <= 60
+
+
+def moved_minimally(before: tuple[Slice, ...], parts: Mapping[str, int]) -> tuple[Slice, ...]:
+    """The next layout, which has moved the total variation and no bucket more."""
+    after = relayout(before, parts)
+    assert sum(moves(before, after).values()) == total_variation(owned(before), parts)
+    return after
 
 
 def test_variants_may_disappear_and_appear() -> None:

@@ -20,7 +20,7 @@ from trimtab.errors import InvalidInput
 from trimtab.exporters.configcat import CONFIGCAT
 from trimtab.exporters.flagd import FLAGD
 from trimtab.exporters.flagsmith import FLAGSMITH
-from trimtab.exporters.form import UNREADABLE, Document, Format, by_id
+from trimtab.exporters.form import UNREADABLE, Document, Format, by_id, checked
 from trimtab.exporters.growthbook import GROWTHBOOK
 from trimtab.exporters.launchdarkly import LAUNCHDARKLY
 from trimtab.exporters.placement import Before, Movement, Placement, Segments, place
@@ -99,7 +99,7 @@ def segments_in(document: Mapping[str, Any], format: str) -> dict[str, Segments]
     """
     form = exporter(format)
     try:
-        return form.read(document)
+        return {name: tuple(map(checked, segments)) for name, segments in form.read(document).items()}
     except UNREADABLE as error:
         raise InvalidInput(
             f"The document before is none that trimtab wrote for {form.name} ({type(error).__name__}: {error}): "

@@ -8,11 +8,11 @@ from hashlib import sha256
 from typing import Any
 
 from trimtab.exporters.placement import Placement, Segments, place
-from trimtab.schema.allocation import Allocation
+from trimtab.schema.allocation import Allocation, Slice
 
 Document = dict[str, Any]
 Sizes = Iterable[tuple[str, int]]
-UNREADABLE = (KeyError, IndexError, TypeError, ValueError, AttributeError)
+UNREADABLE = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,18 @@ def segments_of(found: Sizes) -> Segments:
         segments.append((variant, reached, reached + size))
         reached += size
     return tuple(segments)
+
+
+def checked(segment: Slice) -> Slice:
+    """The segment, if it has the types of one; whole numbers may have been written as 10.0.
+
+    Raises:
+        TypeError: it is none.
+    """
+    variant, start, end = segment
+    if not (isinstance(variant, str) and start == int(start) and end == int(end)):
+        raise TypeError(f"{segment} is no segment")
+    return variant, int(start), int(end)
 
 
 def number_of(salt: str, bits: int) -> int:
