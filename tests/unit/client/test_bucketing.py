@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bucket_rule import program, questions
 from trimtab.client.bucketing import bucket
 from trimtab.layout import initial_ranges, largest_remainder, relayout
 from trimtab.schema.allocation import Slice
@@ -46,6 +48,15 @@ def test_the_published_vectors_hold() -> None:
     for vector in json.loads(VECTORS.read_text())["vectors"]:
         assert murmur3_x86_32(f"{vector['salt']}:{vector['unit_id']}".encode()) == vector["hash"]
         assert bucket(vector["salt"], vector["unit_id"]) == vector["bucket"]
+
+
+def test_the_program_on_the_page_of_the_rule_gives_every_bucket() -> None:
+    """Those in other languages are run by `tests/node`."""
+    names: dict[str, Any] = {}
+    exec(program("python"), names)
+    assert [names["bucket"](salt, unit) for salt, unit, _ in questions()] == [at for _, _, at in questions()]
+    document = {"salt": "s", "ranges": [["a", 0, 947_164], ["b", 947_164, 947_165], ["a", 947_165, 1_000_000]]}
+    assert (names["variant"](document, "x"), names["variant"](document, "y")) == ("b", "a")
 
 
 def test_buckets_of_numbered_users_are_uniform() -> None:
