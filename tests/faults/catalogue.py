@@ -162,8 +162,11 @@ HELD_BY: dict[str, tuple[str, ...]] = {
     "FC-03": (
         f"{_WHOLE}test_flag_client.py::test_past_its_time_an_allocation_is_served_as_stale_and_a_renewal_ends_that",
     ),
-    "FC-04": (f"{_WHOLE}test_flag_client.py::test_backward_and_damaged_documents_are_ignored_and_counted_once",),
-    "FC-05": (f"{_UNIT}client/test_assignments.py::test_within_an_incarnation_only_higher_revisions_are_accepted",),
+    "FC-04": (
+        f"{_WHOLE}test_flag_client.py::test_backward_and_damaged_documents_are_ignored_and_counted_once",
+        f"{_UNIT}client/test_holdings.py::test_a_damaged_document_is_ignored_and_counted",
+    ),
+    "FC-05": (f"{_UNIT}client/test_holdings.py::test_within_an_incarnation_only_higher_revisions_are_accepted",),
     "FC-06": (
         f"{_UNIT}client/test_bucketing.py::test_buckets_of_numbered_users_are_uniform",
         f"{_UNIT}client/test_bucketing.py::test_a_change_of_weights_moves_its_total_variation_of_users",

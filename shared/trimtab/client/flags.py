@@ -1,4 +1,4 @@
-"""The flag client: which variant a unit sees, answered in this process from the last good allocation.
+"""Flag clients: which variant a unit sees, answered in this process from the last good allocation.
 
 ::
 
@@ -6,47 +6,68 @@
     answer = flags.variant("checkout", "user-1", default="a")
     answer.variant, answer.epoch, answer.propensity      # hand epoch and propensity on with the outcome
 
-A background thread polls; `variant` only looks things up, never raises and never waits, but for the first question
-about an experiment that was not named beforehand.
+A background thread polls, and a second one hears of publications in between; `variant` only looks things up, never
+raises and never waits, but for the first question about an experiment that was not named beforehand.
+`AsyncFlagClient` is the twin for asyncio.
 """
 
 from __future__ import annotations
 
 import contextlib
-import random
-import re
 import threading
-from bisect import bisect_right
+import time
 from collections.abc import Iterable
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import mmh3
 import redis
 
+from trimtab.adapters.redis import serving
 from trimtab.adapters.redis.connection import connect
 from trimtab.client import _processes
-from trimtab.client._assignments import Assignment, Counts, Reason, Table, aged, intake, missing
+from trimtab.client._answering import Answering, Exposure, ExposureHook, Listener, Monotonic
+from trimtab.client._assignments import Assignment, OnStale, Reason, Table, missing
+from trimtab.client._async_flags import AsyncFlagClient
+from trimtab.client._holdings import Counts, FlagEvent, FlagEventKind
+from trimtab.client._reading import (
+    CONNECT_SECONDS,
+    READ_SECONDS,
+    SLICE_SECONDS,
+    PollSettings,
+    Pulse,
+    all_answered,
+    ask,
+    channels,
+    checked_names,
+    heard_of,
+    longer,
+    lost,
+    unanswered,
+    understood,
+)
 from trimtab.clock import Clock, system_clock
-from trimtab.errors import ConfigurationError
-from trimtab.ids import SLUG_PATTERN
-from trimtab.schema.base import PARTS
-from trimtab.schema.keys import ExperimentKeys
 
-__all__ = ["Assignment", "FlagClient", "Reason"]
+__all__ = [
+    "Assignment",
+    "AsyncFlagClient",
+    "Counts",
+    "Exposure",
+    "FlagClient",
+    "FlagEvent",
+    "FlagEventKind",
+    "Reason",
+]
 
-READ_SECONDS = 1.0  # an application waits at most this and the connection time, once per experiment and process
-CONNECT_SECONDS = 0.5
-MAX_TRACKED = 1000  # ids may come from outside; each tracked one costs a read at every poll
-_is_slug = re.compile(SLUG_PATTERN).fullmatch
-_hash = mmh3.hash
+PATIENCE_SECONDS = READ_SECONDS + CONNECT_SECONDS
 
 
-class FlagClient:
+class FlagClient(Answering):
     """Answers from memory, from any number of threads; polls `experiments` and whatever is asked for.
 
-    Keeps the last good allocation whatever happens to the server: past `valid_until` and a grace it goes on serving it
-    with the reason STALE. A forked child keeps what the parent knew and polls for itself from the first poll on.
+    Keeps the last good allocation whatever happens to the server. Past `valid_until` and a grace its answers say STALE,
+    judged by the server's clock and a monotonic one: this machine's own may be wrong by any amount. A forked child
+    keeps what the parent knew and polls for itself from its first question on.
     """
 
     def __init__(
@@ -58,7 +79,15 @@ class FlagClient:
         poll_seconds: float = 5.0,
         jitter: float = 0.1,
         grace_seconds: float = 60.0,
+        on_stale: OnStale = "serve",
+        wake_up: bool = True,
+        cache_dir: Path | str | None = None,
+        report_seconds: float = 30.0,
+        name: str | None = None,
+        on_exposure: ExposureHook | None = None,
+        on_event: Listener | None = None,
         clock: Clock = system_clock,
+        monotonic: Monotonic = time.monotonic,
     ) -> None:
         """Reads `experiments` once, in bounded time and without raising, then polls.
 
@@ -68,72 +97,75 @@ class FlagClient:
             experiments: ids to know from the start.
             poll_seconds: time between polls, .05 to 3,600.
             jitter: share of `poll_seconds`, 0 to 1, by which each wait varies, so that processes spread.
-            grace_seconds: how long past `valid_until` an allocation counts as fresh.
-            clock: returns the time in milliseconds; only staleness depends on it.
+            grace_seconds: how long past `valid_until` an allocation counts as fresh, 0 to 86,400.
+            on_stale: `default` gives callers their default instead of a stale allocation's answer. Think twice: it
+                sends everybody to the default because a worker died.
+            wake_up: whether to subscribe to publications, over a connection of its own, and read at once.
+            cache_dir: where to keep copies for a start without a server; default: nowhere.
+            report_seconds: how often to tell the server which revision is served here, 0 (never) to 3,600.
+            name: under which to tell it; default: host and process id.
+            on_exposure: called with an `Exposure` for every answer that an allocation gave, in the caller's thread.
+            on_event: called with every `FlagEvent`, in the thread that reads; see `listen`.
+            clock: returns this machine's time in milliseconds; dates copies on the disk, and nothing else.
+            monotonic: returns seconds that never run backwards.
 
         Raises:
             ConfigurationError: a setting out of its range, or an experiment id that cannot be one.
             Unavailable: no address is known.
         """
-        names = dict.fromkeys(experiments)
-        _check(names, poll_seconds, jitter, grace_seconds)
+        names = checked_names(experiments)
+        settings = PollSettings(poll_seconds, jitter, grace_seconds, on_stale, report_seconds)
         self._owns_client = client is None
-        self._client = (
+        # redis-py's annotations join the reply shapes of every protocol version; ours is one (see `connection`).
+        self._client: Any = (
             connect(redis_url, read_timeout=READ_SECONDS, connect_timeout=CONNECT_SECONDS) if client is None else client
         )
-        self._poll_seconds, self._jitter, self._grace = poll_seconds, jitter, round(grace_seconds * 1000)
-        self._clock = clock
-        # Replaced whole, never changed: a reader needs no lock.
-        self._tables: dict[str, Table] = dict.fromkeys(names, missing(Reason.NOT_READY))
-        self._parked: dict[str, Table] = {}  # the parent's tables, in a forked child that was asked nothing yet
-        self._raw: dict[str, bytes | None] = {}  # what each key held last: an unchanged document is not read again
-        self._counts = Counts()
+        self._wakes_up = wake_up
         self._closed = False
+        super().__init__(
+            names,
+            settings,
+            cache_dir=cache_dir,
+            name=name,
+            on_exposure=on_exposure,
+            on_event=on_event,
+            clock=clock,
+            monotonic=monotonic,
+        )
         self._make_threads_anew()
         if names:
-            self._read(list(names))
-        self._begin_polling()
+            self._read(names)
+        self._begin()
         _processes.register(self)
-
-    def variant(self, experiment_id: str, unit_id: str, default: str | None = None) -> Assignment:
-        """What the unit sees, and why; `default` is served where no allocation is known. Never raises."""
-        try:
-            if unit_id:
-                table = self._tables[experiment_id]
-                # Bytes, not text: mmh3 5.3 crashes the process at text that has no UTF-8, such as "\ud800".
-                bucket = _hash(table.prefix + unit_id.encode(), 0, False) * PARTS >> 32
-                return table.answers[bisect_right(table.ends, bucket)]
-        except Exception:  # whatever it is, the slow path finds the words for it
-            pass
-        return self._slowly(experiment_id, unit_id, default)
 
     def refresh(self) -> bool:
         """Read every known experiment now, in bounded time; False where the server did not answer for all of them."""
         self._bring_back()
-        return self._read(list(self._tables))
+        return self._read(self._tables)
 
-    @property
-    def experiments(self) -> tuple[str, ...]:
-        """Ids that are polled."""
-        return tuple(self._tables or self._parked)
+    def watch(self, experiment_id: str) -> bool:
+        """Know an experiment from now on, as if it had been named at the start; False while there is no allocation.
 
-    @property
-    def counts(self) -> Counts:
-        """How many documents were accepted and ignored, and how often the server could not be asked."""
-        return self._counts
+        Raises:
+            ConfigurationError: the id cannot be an experiment's.
+        """
+        checked_names([experiment_id])
+        return self._table(experiment_id).allocation is not None
 
     def close(self) -> None:
         """Stop polling; questions are answered from what is known, for as long as somebody asks."""
         if self._closed:
             return
         self._closed = True
-        self._tables, self._parked = self._tables or self._parked, {}
+        self._unpark()
         self._stop.set()
+        self._woken.set()
         if self._thread:
-            self._thread.join(READ_SECONDS + CONNECT_SECONDS)
+            self._thread.join(PATIENCE_SECONDS)
+            self._withdraw()
         if self._owns_client:
             with contextlib.suppress(redis.RedisError, OSError):
-                self._client.close()
+                self._client.close()  # which also ends the subscription
 
     def __enter__(self) -> Self:
         return self
@@ -144,11 +176,11 @@ class FlagClient:
         self.close()
 
     def after_fork(self) -> None:
-        """In a forked child: park the tables, so that the first question starts a thread and brings them back.
+        """In a forked child: park the tables, so that the first question starts threads and brings them back.
 
         No thread is started here: many a child becomes another program at once.
         """
-        self._parked, self._tables = self._tables or self._parked, {}
+        self._park()
         self._make_threads_anew()
 
     def at_exit(self) -> None:
@@ -156,98 +188,131 @@ class FlagClient:
         self.close()
 
     def _make_threads_anew(self) -> None:
-        self._swapping = threading.Lock()  # held while tables are replaced
-        self._asking = threading.Lock()  # held while an experiment is read for the first time
+        self._reading = threading.Lock()  # held while the server is asked: answers are taken in the order of asking
         self._stop = threading.Event()
+        self._woken = threading.Event()
+        self._noticed: set[str] = set()
+        self._answered = False  # whether the last reading reached the server
         self._thread: threading.Thread | None = None
 
-    def _begin_polling(self, first_wait: float | None = None) -> None:
-        wait = self._next_wait() if first_wait is None else first_wait
+    def _begin(self, first_wait: float | None = None) -> None:
+        wait = self._settings.next_wait() if first_wait is None else first_wait
         self._thread = threading.Thread(target=self._poll, args=(wait,), name="trimtab-flags", daemon=True)
         self._thread.start()
+        if self._wakes_up:
+            threading.Thread(target=self._listen_for_notices, name="trimtab-flags-notices", daemon=True).start()
 
     def _poll(self, wait: float) -> None:
-        while not self._stop.wait(wait):
-            self.refresh()
-            wait = self._next_wait()
+        self._report()
+        due = time.monotonic() + wait
+        while True:
+            self._woken.wait(max(0.0, due - time.monotonic()))
+            if self._stop.is_set():
+                return
+            self._woken.clear()
+            noticed, self._noticed = self._noticed, set()
+            if time.monotonic() >= due:
+                self._read(self._tables)
+                due = time.monotonic() + self._settings.next_wait()
+            else:
+                self._read(noticed & self._tables.keys())
+            self._report()
 
-    def _next_wait(self) -> float:
-        return self._poll_seconds * random.uniform(1 - self._jitter, 1 + self._jitter)
+    def _listen_for_notices(self) -> None:
+        """Wake the polling at publications; whatever is missed here, the next poll finds."""
+        stop, delay = self._stop, 0.0
+        while not stop.wait(delay):
+            try:
+                with self._client.pubsub() as subscription:
+                    delay = 0.0
+                    self._hear(subscription, stop)
+            except Exception:  # the server is gone, or refuses: polling goes on, and says so itself
+                if stop.is_set():
+                    return
+                self._count(subscription_errors=1)
+                delay = longer(delay)
 
-    def _slowly(self, experiment_id: str, unit_id: str, default: str | None) -> Assignment:
-        """The answer where the fast path has none: an odd unit, an unknown experiment, or no allocation."""
-        if not (isinstance(unit_id, str) and unit_id):
-            return Assignment(default, None, None, Reason.INVALID_UNIT, None)
-        if not (isinstance(experiment_id, str) and _is_slug(experiment_id)):
-            return Assignment(default, None, None, Reason.DEFAULT, None)
-        table = self._tables.get(experiment_id) or self._first(experiment_id)
-        if not table.answers:
-            return Assignment(default, None, None, table.absent, None)
-        try:
-            bucket = _hash(table.prefix + unit_id.encode(), 0, False) * PARTS >> 32
-        except UnicodeError:  # half a surrogate pair has no UTF-8, hence no bucket
-            return Assignment(default, None, None, Reason.INVALID_UNIT, None)
-        return table.answers[bisect_right(table.ends, bucket)]
+    def _hear(self, subscription: Any, stop: threading.Event) -> None:
+        names: dict[str, str] = {}
+        pulse = Pulse(time.monotonic())
+        while not stop.is_set():
+            if new := {channel: name for channel, name in channels(self._tables).items() if channel not in names}:
+                subscription.subscribe(*new)
+                names |= new
+            if not names:
+                stop.wait(SLICE_SECONDS)
+                continue
+            message = subscription.get_message(timeout=SLICE_SECONDS)
+            if not message:
+                silence = pulse.silence(time.monotonic())
+                if silence == "lost":
+                    raise lost()
+                if silence == "ask":
+                    subscription.ping()
+                continue
+            pulse.beat(time.monotonic())
+            # A subscription that has just begun may have missed something: it wakes the polling like a notice.
+            if message["type"] in ("message", "subscribe") and (name := heard_of(message, names)):
+                if message["type"] == "message":
+                    self._count(notices=1)
+                self._noticed.add(name)
+                self._woken.set()
 
     def _first(self, experiment_id: str) -> Table:
         """Read an experiment that nobody named so far, and poll it from now on; others wait for the one who asks."""
-        if not self._asking.acquire(timeout=READ_SECONDS + CONNECT_SECONDS):
+        if not self._reading.acquire(timeout=PATIENCE_SECONDS):
             return missing(Reason.NOT_READY)
         try:
             self._bring_back()
-            if experiment_id not in self._tables and len(self._tables) < MAX_TRACKED and not self._closed:
-                self._read([experiment_id])
+            if self._may_track(experiment_id) and not self._closed:
+                self._recall([experiment_id])
+                self._ask([experiment_id])
             return self._tables.get(experiment_id, missing(Reason.NOT_READY))
         finally:
-            self._asking.release()
+            self._reading.release()
 
     def _bring_back(self) -> None:
-        """After a fork: the parent's tables, and a thread of our own."""
+        """After a fork: the parent's tables, and threads of our own."""
         with self._swapping:
             if self._thread is None and not self._closed:
-                self._tables, self._parked = self._parked, {}
-                self._begin_polling(first_wait=0)
+                self._unpark()
+                self._begin(first_wait=0)
 
-    def _read(self, names: list[str]) -> bool:
-        """Ask the server for `names` and take what it holds; without an answer, tables still grow old."""
-        replies: list[Any] = []
+    def _read(self, names: Iterable[str]) -> bool:
+        """Ask the server for `names` and take what it holds; False where it did not answer for all of them."""
+        with self._reading:
+            return self._ask(list(names))
+
+    def _ask(self, names: list[str]) -> bool:
         try:
             pipeline = self._client.pipeline(transaction=False)
-            for name in names:
-                pipeline.get(ExperimentKeys(name).weights)
-            replies = pipeline.execute(raise_on_error=False)
-        except Exception as error:  # a poll must outlive everything; what went wrong is counted and kept
-            replies = [error] * len(names)
-        failures = [reply for reply in replies if isinstance(reply, Exception)]
-        self._take(dict(zip(names, replies, strict=True)), errors=len(failures))
-        return not failures
+            ask(pipeline, names)
+            reading = understood(names, pipeline.execute(raise_on_error=False))
+        except Exception as error:  # a poll must outlive everything; what went wrong is counted
+            reading = unanswered(names, error)
+        self._keep(self._take(reading))
+        self._answered = all_answered(reading)
+        return self._answered
 
-    def _take(self, found: dict[str, Any], errors: int) -> None:
-        with self._swapping:
-            tables, counts = dict(self._tables), self._counts.plus(errors=errors)
-            for name, reply in found.items():
-                table = tables.setdefault(name, missing(Reason.NOT_READY))
-                if isinstance(reply, Exception):
-                    continue
-                raw = reply.encode() if isinstance(reply, str) else reply
-                if name in self._raw and self._raw[name] == raw:
-                    continue
-                tables[name], more = intake(name, table, raw)
-                self._raw[name] = raw
-                counts = counts.plus(**more)
-            now = self._clock()
-            self._tables = {name: aged(table, now, self._grace) for name, table in tables.items()}
-            self._counts = counts
+    def _report(self) -> None:
+        """Tell the server what is served here, where that is due and the server is there."""
+        notes = self._due_reports() if self._answered else {}
+        if not notes:
+            return
+        try:
+            pipeline = self._client.pipeline(transaction=False)
+            for name, note in notes.items():
+                last = self._reports.last.get(name)
+                serving.leave(pipeline, name, note, last, self._server_ms(), self._reports.keep_ms)
+            self._reported(notes, pipeline.execute(raise_on_error=False))
+        except Exception as error:
+            self._reported(notes, [error])
 
-
-def _check(names: Iterable[str], poll_seconds: float, jitter: float, grace_seconds: float) -> None:
-    for name in names:
-        if not _is_slug(name):
-            raise ConfigurationError(f"{name!r} cannot be an experiment's id: ids match {SLUG_PATTERN}.", value=name)
-    for setting, value, low, high in (
-        ("poll_seconds", poll_seconds, 0.05, 3600),
-        ("jitter", jitter, 0, 1),
-        ("grace_seconds", grace_seconds, 0, 86_400),
-    ):
-        if not low <= value <= high:
-            raise ConfigurationError(f"{setting} is {value}: choose {low:g} to {high:,}.", field=setting, value=value)
+    def _withdraw(self) -> None:
+        """Take the notes back, if the server was there a moment ago."""
+        if self._answered and self._reports.last:
+            with contextlib.suppress(redis.RedisError, OSError):
+                pipeline = self._client.pipeline(transaction=False)
+                for name, note in self._reports.last.items():
+                    serving.withdraw(pipeline, name, note)
+                pipeline.execute(raise_on_error=False)

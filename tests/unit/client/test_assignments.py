@@ -1,81 +1,74 @@
-"""Which allocation is accepted, and what a table built from it answers."""
+"""What a table built from an allocation answers, to one unit and to many."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client_allocations import NOW, allocation, document
-from trimtab.client._assignments import MAX_DOCUMENT_BYTES, Reason, Table, aged, intake, missing, table_of
+from client_allocations import allocation
+from trimtab.client._assignments import (
+    Assignment,
+    Reason,
+    answer,
+    answers_to,
+    expiring,
+    hash_end,
+    missing,
+    table_of,
+)
+from trimtab.client.bucketing import bucket
 from trimtab.schema.base import PARTS
 
-EMPTY = missing(Reason.NOT_READY)
-
-
-@given(st.dictionaries(st.sampled_from("abcde"), st.integers(1, 9), min_size=1), st.integers(0, PARTS - 1))
-def test_a_bucket_gets_the_variant_whose_slice_holds_it(tickets: dict[str, int], bucket: int) -> None:
-    given_allocation = allocation(shares={v: n / sum(tickets.values()) for v, n in tickets.items()}, epoch=4)
-    table = table_of(given_allocation)
-    answer = table.answers[bisect_right(table.ends, bucket)]
-    (owner,) = [variant for variant, start, end in given_allocation.ranges if start <= bucket < end]
-    assert answer == (owner, 4, given_allocation.weights[owner] / PARTS, Reason.SPLIT, 1)
-
-
-@given(st.lists(st.tuples(st.sampled_from(["one", "two"]), st.integers(1, 4)), max_size=12))
-def test_within_an_incarnation_only_higher_revisions_are_accepted(documents: list[tuple[str, int]]) -> None:
-    """Any sequence of documents: never backwards within an incarnation, every document is counted exactly once."""
-    table, total = EMPTY, 0
-    for incarnation, revision in documents:
-        before = table.allocation
-        table, counts = intake("checkout", table, document(revision, incarnation=incarnation))
-        after = table.allocation
-        assert after is not None
-        if before is not None and after.incarnation == before.incarnation:
-            assert after.revision == max(before.revision, revision if incarnation == before.incarnation else 0)
-        assert counts.get("new_incarnations", 0) == int(before is not None and before.incarnation != incarnation)
-        total += counts.get("accepted", 0) + counts.get("ignored_backward", 0)
-    assert total == len(documents)
-
-
-@pytest.mark.parametrize("held", [EMPTY, table_of(allocation(1))], ids=["nothing held", "one held"])
-@pytest.mark.parametrize(
-    "raw",
-    [
-        document(2)[:-9],
-        document(2).replace(b"500000", b"499999", 1),
-        document(2).replace(b'"revision":2', b'"revision":3'),
-        document(2).replace(b'"v":1', b'"v":2'),
-        document(2, experiment_id="other"),
-        b"[" * 100_000,
-        b"\xff\xfe",
-        b"",
-        document(2) + b" " * MAX_DOCUMENT_BYTES,
-    ],
-    ids=["cut", "sum", "digest", "version", "other experiment", "deep", "not UTF-8", "empty", "large"],
+ANYTHING = st.one_of(
+    st.none(), st.integers(), st.floats(), st.binary(max_size=8), st.text(max_size=8), st.just("\ud800"), st.just([])
 )
-def test_a_damaged_document_is_ignored_and_counted(held: Table, raw: bytes) -> None:
-    assert intake("checkout", held, raw) == (held, {"ignored_damaged": 1})
 
 
-def test_a_key_that_is_gone_leaves_what_is_held() -> None:
-    held = table_of(allocation(1))
-    assert intake("checkout", held, None) == (held, {"ignored_missing": 1})
-    assert intake("checkout", EMPTY, None) == (missing(Reason.DEFAULT), {})
+@given(st.dictionaries(st.sampled_from("abcde"), st.integers(1, 9), min_size=1), st.text(min_size=1, max_size=20))
+def test_a_unit_gets_the_variant_whose_slice_holds_its_bucket(tickets: dict[str, int], unit_id: str) -> None:
+    held = allocation(shares={v: n / sum(tickets.values()) for v, n in tickets.items()}, epoch=4)
+    try:
+        place = bucket(held.salt, unit_id)
+    except UnicodeError:
+        assert answer(table_of(held), unit_id, "z", 0.0).reason is Reason.INVALID_UNIT
+        return
+    (owner,) = [variant for variant, start, end in held.ranges if start <= place < end]
+    expected = Assignment(owner, 4, held.weights[owner] / PARTS, Reason.SPLIT, 1)
+    assert answer(table_of(held), unit_id, None, 0.0) == expected
 
 
-def test_an_allocation_grows_stale_after_its_time_and_a_grace_and_is_served_on() -> None:
-    table = table_of(allocation(valid_until=NOW))
-    assert aged(table, NOW + 5, grace=5) is table
-    old = aged(table, NOW + 6, grace=5)
-    assert {answer.reason for answer in old.answers} == {Reason.STALE}
-    assert [answer.variant for answer in old.answers] == [answer.variant for answer in table.answers]
-    assert aged(old, NOW, grace=5) == table
-    assert aged(EMPTY, NOW, grace=5) is EMPTY
+@given(st.integers(0, 2**32 - 1), st.integers(1, PARTS))
+def test_a_slice_ends_at_the_same_place_in_hashes_as_in_buckets(digest: int, end: int) -> None:
+    assert (digest < hash_end(end)) == (digest * PARTS >> 32 < end)
 
 
-def test_an_allocation_without_an_end_is_never_stale() -> None:
-    table = table_of(allocation(valid_until=None))
-    assert aged(table, 2 * NOW, grace=0) is table
+@pytest.mark.parametrize("end", [1, 199_999, 200_000, 333_333, 999_999, PARTS])
+def test_the_hashes_at_a_border_fall_on_its_two_sides(end: int) -> None:
+    last = hash_end(end) - 1
+    assert last * PARTS >> 32 == end - 1
+    assert bisect_right((hash_end(end),), last) == 0
+    assert (last + 1) * PARTS >> 32 == end
+
+
+@given(st.lists(ANYTHING, max_size=30), st.sampled_from(["serve", "default"]), st.sampled_from([0.0, 9.0]))
+def test_many_units_get_what_each_gets_alone_whatever_they_are(units: list[Any], on_stale: Any, now: float) -> None:
+    for table in (missing(Reason.DEFAULT), expiring(table_of(allocation(), on_stale=on_stale), 5.0)):
+        assert answers_to(table, iter(units), "z", now) == [answer(table, unit, "z", now) for unit in units]
+
+
+def test_past_its_end_the_same_variants_are_served_and_called_stale() -> None:
+    table = expiring(table_of(allocation()), 5.0)
+    units = [f"user-{n}" for n in range(200)]
+    fresh, late = (answers_to(table, units, None, now) for now in (4.999, 5.0))
+    assert {given.reason for given in fresh} == {Reason.SPLIT}
+    assert late == [given._replace(reason=Reason.STALE) for given in fresh]
+
+
+def test_with_on_stale_default_callers_get_their_default_from_then_on() -> None:
+    table = expiring(table_of(allocation(), on_stale="default"), 5.0)
+    assert answer(table, "user-1", "z", 4.999).reason is Reason.SPLIT
+    assert answer(table, "user-1", "z", 5.0) == Assignment("z", None, None, Reason.STALE, None)
