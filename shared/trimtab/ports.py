@@ -78,14 +78,18 @@ class PartitionStore(EventLog, Protocol):
     def load(self) -> PartitionState:
         """The state without its experiments; creates an empty one, with a fresh `run`, where there is none."""
 
-    def load_experiments(self, names: Iterable[str]) -> dict[str, ExperimentState | None]:
-        """The state of each named experiment; None where the fold knows none."""
+    def load_experiments(self, names: Iterable[str], at: Cursor | None = None) -> dict[str, ExperimentState | None]:
+        """The state of each named experiment; None where the fold knows none.
+
+        Raises:
+            Conflict: they are not all of `at`: the state has moved since that was read.
+        """
 
     def experiments(self) -> list[str]:
         """Ids of all experiments the fold knows, sorted."""
 
-    def seen(self, lookups: Mapping[str, IdArray]) -> dict[str, Mask]:
-        """For each set of marks asked for, which of the marks it holds."""
+    def seen(self, lookups: Mapping[str, IdArray], at: Cursor | None = None) -> dict[str, Mask]:
+        """For each set of marks asked for, which of the marks it holds; raises as `load_experiments` does."""
 
     def commit(self, commit: Commit) -> bool:
         """Apply all of `commit`, or nothing and return False if the cursor has moved."""

@@ -11,7 +11,7 @@ from logs import HOUR, Log, batch, event
 from trimtab.adapters.memory import MemoryPartition
 from trimtab.adapters.redis.connection import connect
 from trimtab.adapters.redis.partition import RedisPartition
-from trimtab.errors import LogGap
+from trimtab.errors import Conflict, LogGap
 from trimtab.fold import Commit, Cursor, Entry, PartitionState
 from trimtab.fold.dedupe import Scope, marks_of
 from trimtab.ports import SCRATCH_MS, PartitionStore
@@ -90,6 +90,19 @@ def test_marks_are_found_after_they_were_set_and_not_before(partition: Partition
     assert partition.commit(Commit(expected=partition.load().cursor, partition={"id": "1-0"}, marks=some))
     for name, found in partition.seen(asked).items():
         assert found.tolist() == [mark in some[name] for mark in asked[name]]
+
+
+def test_what_is_not_of_the_state_that_was_read_is_not_handed_out(partition: PartitionStore) -> None:
+    """The commit's own check would pass where a state moves on, is read, and falls back with its server."""
+    log = filled(partition, n=2)
+    read, asked = partition.load().cursor, {"x:units:0:0": np.arange(3)}
+    assert partition.load_experiments([log.experiment], read)[log.experiment] == log.state()
+    assert not partition.seen(asked, read)["x:units:0:0"].any()
+    log.row(event())
+    log.drain()
+    for ask in (lambda: partition.load_experiments([log.experiment], read), lambda: partition.seen(asked, read)):
+        with pytest.raises(Conflict, match="moved on while it was read"):
+            ask()
 
 
 def test_large_commits_are_applied_whole(partition: PartitionStore) -> None:

@@ -117,19 +117,25 @@ class MemoryPartition(PartitionStore):
         self._state.cur.setdefault("id", LOG_START)
         return PartitionState.parse(self._state.cur, self._state.producers, self._state.scopes)
 
-    def load_experiments(self, names: Iterable[str]) -> dict[str, ExperimentState | None]:
+    def load_experiments(self, names: Iterable[str], at: Cursor | None = None) -> dict[str, ExperimentState | None]:
         stats = self._state.stats
+        self._check_still_at(at)
         return {name: ExperimentState.parse(name, stats[name]) if name in stats else None for name in names}
 
     def experiments(self) -> list[str]:
         return sorted(self._state.stats)
 
-    def seen(self, lookups: Mapping[str, IdArray]) -> dict[str, Mask]:
+    def seen(self, lookups: Mapping[str, IdArray], at: Cursor | None = None) -> dict[str, Mask]:
         found = self._state.marks
+        self._check_still_at(at)
         return {
             bucket: np.array([mark in found.get(bucket, ()) for mark in marks.tolist()], dtype=np.bool_)
             for bucket, marks in lookups.items()
         }
+
+    def _check_still_at(self, at: Cursor | None) -> None:
+        if at not in (None, self._state.cursor):
+            raise Conflict(f"The state of partition {self.partition} moved on while it was read. Read it again.")
 
     def commit(self, commit: Commit) -> bool:
         state = self._state

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from trimtab.errors import LogGap
+from trimtab.errors import Conflict, LogGap
 from trimtab.fold import Commit, Entry, PartitionState, Questions, ask, decode, mentioned, settle, survey
+from trimtab.fold.commit import Cursor
 from trimtab.fold.dedupe import Mask
 from trimtab.ports import PartitionStore, entry_order
 from trimtab_worker.services.remembered import RememberedMarks
@@ -127,12 +128,16 @@ class Ingest:
         """Fold `entries`, which follow `state`, and commit."""
         reading = decode(entries)
         unknown = mentioned(reading) - state.experiments.keys()
-        if unknown:
-            state.experiments |= self.store.load_experiments(sorted(unknown))
-        found = survey(state, reading)
-        questions = ask(found)
-        commit = settle(found, questions, self._known(questions))
-        if not self.store.commit(commit):
+        try:
+            if unknown:
+                state.experiments |= self.store.load_experiments(sorted(unknown), state.cursor)
+            found = survey(state, reading)
+            questions = ask(found)
+            commit = settle(found, questions, self._known(questions, state.cursor))
+            applied = self.store.commit(commit)
+        except Conflict:
+            applied = False
+        if not applied:
             # Somebody else was first, or our earlier commit was applied and its answer lost: either way, read again.
             self._forget()
             report.lost_races += 1
@@ -166,11 +171,11 @@ class Ingest:
             self._marks.add(name, marks)
         self._marks.forget(commit.expired_scopes)
 
-    def _known(self, questions: Questions) -> dict[str, Mask]:
+    def _known(self, questions: Questions, at: Cursor) -> dict[str, Mask]:
         """Which marks are set already: remembered, or asked for at the store."""
         scopes = list(questions.scopes())
         asked = [scope for scope in scopes if not self._marks.holds(scope)]
-        seen = self.store.seen({name: marks for scope in asked for name, marks in scope.lookups().items()})
+        seen = self.store.seen({name: marks for scope in asked for name, marks in scope.lookups().items()}, at)
         known = {scope.name: scope.known(seen) for scope in asked}
         return known | {scope.name: self._marks.known(scope) for scope in scopes if scope.name not in known}
 

@@ -13,7 +13,7 @@ from redis.exceptions import ResponseError
 
 from trimtab.adapters.redis.scripts import source
 from trimtab.adapters.redis.stream import RedisLog, text, texts
-from trimtab.errors import CorruptState
+from trimtab.errors import Conflict, CorruptState
 from trimtab.fold import Commit, Entry, ExperimentState, PartitionState
 from trimtab.fold.commit import LOG_START, Cursor, IdArray
 from trimtab.fold.dedupe import Mask, all_buckets
@@ -77,14 +77,12 @@ class RedisPartition(RedisLog, PartitionStore):
         cur, producers, seen = self._load(keys=keys, args=[_new_run(), LOG_START])
         return PartitionState.parse(texts(cur), texts(producers), texts(seen))
 
-    def load_experiments(self, names: Iterable[str]) -> dict[str, ExperimentState | None]:
-        # No transaction, which a full server refuses even around reads: each state is one key. If they move between
-        # two answers, the commit that they lead to is refused.
+    def load_experiments(self, names: Iterable[str], at: Cursor | None = None) -> dict[str, ExperimentState | None]:
         wanted = list(names)
         pipe = self._client.pipeline(transaction=False)
         for name in wanted:
             pipe.hgetall(self.keys.stats(name))
-        replies = pipe.execute() if wanted else []
+        replies = self._read_at(at, pipe) if wanted else []
         states = [{text(key): text(value) for key, value in fields.items()} for fields in replies]
         return {
             name: ExperimentState.parse(name, fields) if fields else None
@@ -94,15 +92,26 @@ class RedisPartition(RedisLog, PartitionStore):
     def experiments(self) -> list[str]:
         return sorted(text(name) for name in self._client.smembers(self.keys.experiments))
 
-    def seen(self, lookups: Mapping[str, IdArray]) -> dict[str, Mask]:
-        # No transaction: if the state moves between two answers, the commit that they lead to is refused.
+    def seen(self, lookups: Mapping[str, IdArray], at: Cursor | None = None) -> dict[str, Mask]:
         pipe = self._client.pipeline(transaction=False)
         for bucket, marks in lookups.items():
             pipe.smismember(self.keys.marks(bucket), marks.astype("S19").tolist())
         return {
             bucket: np.array(answer, dtype=np.bool_)
-            for bucket, answer in zip(lookups, pipe.execute(), strict=True)
+            for bucket, answer in zip(lookups, self._read_at(at, pipe) if lookups else [], strict=True)
         }
+
+    def _read_at(self, at: Cursor | None, pipe: Any) -> list[Any]:
+        """The pipeline's answers, all of the state at the cursor `at`.
+
+        No transaction, which a full server refuses even around reads. The cursor is asked last, on the same
+        connection: the commit alone would not notice a state that moved on, was read, and fell back with its server.
+        """
+        pipe.hmget(self.keys.cur, "run", "id")
+        *replies, cursor = pipe.execute()
+        if at is not None and Cursor(*(text(part or b"") for part in cursor)) != at:
+            raise Conflict(f"The state of partition {self.partition} moved on while it was read. Read it again.")
+        return replies
 
     def commit(self, commit: Commit) -> bool:
         keys = self.keys
