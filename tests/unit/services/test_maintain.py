@@ -39,6 +39,14 @@ def test_neighbours_with_like_weights_are_merged_first() -> None:
     assert nearest_neighbours(state, keep=4) == {2: 1, 4: 3}
 
 
+def test_a_slow_drift_of_weights_is_cut_into_pieces_of_like_length() -> None:
+    """Each is next to nothing away from its neighbour, and the first far away from the last."""
+    into = nearest_neighbours(with_epochs([1000 * n for n in range(65)]), keep=9)
+    sizes = [1 + sum(new == head for new in into.values()) for head in {*range(1, 65)} - set(into)]
+    assert max(sizes) <= 8 * 2
+    assert len(sizes) == 8
+
+
 def test_an_experiment_with_too_many_epochs_is_compacted_and_loses_no_event() -> None:
     log = Log()
     for number in range(2, MAX_EPOCHS + 60):

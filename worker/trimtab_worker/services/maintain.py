@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
+import numpy as np
+import numpy.typing as npt
 import structlog
 
 from trimtab.fold import ExperimentState
@@ -18,6 +19,8 @@ QUIET_MS = 86_400_000
 
 # At most so many epochs per experiment; beyond, neighbours are merged down to half, so that merging is rare.
 MAX_EPOCHS = 512
+
+Parts = npt.NDArray[np.int64]
 
 log = structlog.get_logger(__name__)
 
@@ -79,24 +82,29 @@ class Maintain:
 def nearest_neighbours(state: ExperimentState, *, keep: int) -> dict[int, int]:
     """Which epochs to merge into which earlier neighbour so that `keep` remain; the newest one stays as it is.
 
-    Neighbours in time whose weights differ least are merged first: inside a merged epoch the base rate and the
-    weights must have moved little, or pooling it would bring back what epochs are there to prevent.
+    Always those two neighbours whose weights, over all of both, lie closest together: inside a merged epoch weights
+    must have moved little, or pooling it would bring back what epochs are there to prevent. (Asking only how far each
+    is from the next would chain a slow drift into one epoch.)
     """
     closed = list(state.epochs)[:-1]
-    gaps = sorted(
-        (_distance(state.epochs[earlier].parts, state.epochs[later].parts), later)
-        for earlier, later in pairwise(closed)
-    )
-    joined = {later for _, later in gaps[: max(0, len(state.epochs) - keep)]}
-    into: dict[int, int] = {}
-    head = closed[0]
-    for epoch in closed:
-        if epoch in joined:
-            into[epoch] = head
-        else:
-            head = epoch
-    return into
+    variants = sorted({variant for epoch in closed for variant in state.epochs[epoch].parts})
+    parts = [[state.epochs[epoch].parts.get(variant, 0) for variant in variants] for epoch in closed]
+    low, high = list(np.array(parts, np.int64)), list(np.array(parts, np.int64))
+    heads = list(range(len(closed)))
+    costs = [_spread(low, high, k) for k in range(len(closed) - 1)]
+    while costs and len(heads) + 1 > keep:
+        k = min(range(len(costs)), key=costs.__getitem__)
+        low[k], high[k] = np.minimum(low[k], low[k + 1]), np.maximum(high[k], high[k + 1])
+        del low[k + 1], high[k + 1], heads[k + 1], costs[k]
+        for touched in (k - 1, k):
+            if 0 <= touched < len(costs):
+                costs[touched] = _spread(low, high, touched)
+    ends = [*heads[1:], len(closed)]
+    return {
+        closed[later]: closed[head] for head, end in zip(heads, ends, strict=True) for later in range(head + 1, end)
+    }
 
 
-def _distance(one: dict[str, int], other: dict[str, int]) -> int:
-    return sum(abs(one.get(variant, 0) - other.get(variant, 0)) for variant in one.keys() | other.keys())
+def _spread(low: list[Parts], high: list[Parts], k: int) -> int:
+    """How far weights range in the epochs k and k + 1 together: Σ over variants of greatest less least parts."""
+    return int((np.maximum(high[k], high[k + 1]) - np.minimum(low[k], low[k + 1])).sum())
