@@ -108,7 +108,8 @@ class RedisPartition(RedisLog, PartitionStore):
         connection: the commit alone would not notice a state that moved on, was read, and fell back with its server.
         """
         pipe.hmget(self.keys.cur, "run", "id")
-        *replies, cursor = pipe.execute()
+        replies: list[Any] = pipe.execute()
+        cursor = replies.pop()
         if at is not None and Cursor(*(text(part or b"") for part in cursor)) != at:
             raise Conflict(f"The state of partition {self.partition} moved on while it was read. Read it again.")
         return replies
