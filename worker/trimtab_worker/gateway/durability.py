@@ -87,7 +87,10 @@ class Fence:
         pipeline = self._reading(names)
         pipeline.info("server")
         *values, before = await pipeline.execute()
-        await asyncio.sleep(self._settle_seconds)
+        await self._pause()
         after = await self._client.info("server", "persistence")
         written = after.get("aof_last_write_status") == "ok" and not after.get("aof_pending_bio_fsync")
         return values if written and after.get("run_id") == before.get("run_id") else None
+
+    async def _pause(self) -> None:
+        await asyncio.sleep(self._settle_seconds)
