@@ -77,3 +77,20 @@ def test_against_one_fixed_split_moving_shares_look_like_a_loss() -> None:
     average = np.tile([.5, .5], (60, 1))
     assert alarms(n, average).any(axis=1).all()
     assert not alarms(n, weights).any()
+
+
+def test_counting_events_as_if_they_were_units_alarms_though_units_split_as_served() -> None:
+    """Why `unit: event` forgoes this test: units of one to eleven events, six in the mean, 60 epochs of 500 events.
+
+    The split of units is right. R = 500. Teeth: counted as units, they alarm in over a third of runs.
+    """
+    rng, weights, runs = np.random.default_rng(20314), np.full((60, 2), .5), 500
+    events = rng.integers(1, 12, (runs, 60, 83))
+    treated = rng.random(events.shape) < .5
+    units = np.stack([(~treated).sum(axis=2), treated.sum(axis=2)], axis=-1).astype(float)
+    counted = np.stack([(events * ~treated).sum(axis=2), (events * treated).sum(axis=2)], axis=-1).astype(float)
+    right, wrong = (float(alarms(n, weights).any(axis=1).mean()) for n in (units, counted))
+    show("split of units: ever alarmed", right, "≤ .001 + 3 s.e.")
+    show("split of their events: ever alarmed", wrong, "≥ .33")
+    assert right <= .001 + 3 * math.sqrt(.001 * .999 / runs)
+    assert wrong >= .33

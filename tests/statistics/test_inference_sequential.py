@@ -25,7 +25,7 @@ from inference_worlds import (
 from worlds import show, size
 
 from trimtab.engine import Cells
-from trimtab.inference import Claim, aipw_effect, look, plan_test
+from trimtab.inference import Claim, aipw_effect, e_bh, look, plan_test
 from trimtab.inference.looks import looks
 from trimtab.inference.mixture import log_evalue
 from trimtab.inference.pairs import Pair
@@ -73,6 +73,64 @@ def test_identical_variants_on_a_ramp_are_rarely_told_apart_though_shares_follow
     show("adaptive A/A on a ramp: pooled z", pooled, "≥ .5")
     assert ever <= BAR
     assert pooled >= .5
+
+
+def test_forgetting_is_for_weights_alone_since_tests_of_discounted_cells_reject() -> None:
+    """A/A at .05, even shares, 200 × 1,000, cells of age a counted 2^(−a/half-life): why tests take them undiscounted.
+
+    R = 1,000. Teeth: z of the discounted sums at 1.96 rejects at some look in over .3 of runs: what is forgotten makes
+    room for the next coincidence.
+    """
+    runs, epochs = serve(np.full((200, 2), .05), 1000, fixed(.5), 1000, np.random.default_rng(20309)), 200
+    pair = Pair.of_sums(runs.n, runs.y, runs.y)
+    now = looks(pair, MetricKind.BINARY)
+    ever = float((log_evalues(now, 200_000) >= REJECTS).any(axis=1).mean())
+    show("A/A, all cells: ever rejected", ever, "≤ .05 + 3 s.e.")
+    assert ever <= .05 + 3 * math.sqrt(.05 * .95 / 1000)
+    step_variance = np.diff(now.variance, axis=1, prepend=0)
+    for half_life in (5, 20):
+        keep, score, variance, naive = .5 ** (1 / half_life), np.zeros(1000), np.zeros(1000), np.zeros(1000, bool)
+        for e in range(epochs):
+            score, variance = keep * score + pair.score[:, e], keep * variance + step_variance[:, e]
+            naive |= np.abs(score) > 1.96 * np.sqrt(variance)
+        show(f"A/A, half-life {half_life}: z ever rejects", float(naive.mean()), "> .3")
+        assert naive.mean() > .3
+
+
+def test_of_the_treatments_that_e_bh_calls_few_are_none() -> None:
+    """Nine treatments of one control at .10, three of them at .12, 60 × 5,000 in even shares, called after each epoch.
+
+    The mean share of false ones among those called is ≤ α = .05, at the end as at the epoch that calls most wrongly in
+    the mean. R = 300; its error is at most .5/√R. Teeth: with z at 1.96 at any look so far it ends
+    above .15.
+    """
+    rng, count, none = np.random.default_rng(20310), 300, np.arange(9) >= 3
+    rates = np.r_[.10, np.where(none, .10, .12)]
+    n = rng.multinomial(5000, np.full(10, .1), (count, 60))
+    y = rng.binomial(n, rates)
+    logs, z = np.empty((count, 60, 9)), np.empty((count, 60, 9))
+    for k in range(9):
+        now = Runs(n[..., [0, k + 1]], y[..., [0, k + 1]]).looks
+        logs[..., k] = log_evalues(now, 60_000)
+        z[..., k] = np.abs(now.score) / np.sqrt(np.maximum(now.variance, 1e-9))
+    called = np.array([[_called(row) for row in run] for run in np.exp(np.minimum(logs[:, 9::10], 600))])
+    naive = np.maximum.accumulate(z, axis=1)[:, 9::10] > 1.96
+    false, fooled = (
+        float(((some & none).sum(axis=2) / np.maximum(some.sum(axis=2), 1)).mean(axis=0).max())
+        for some in (called, naive)
+    )
+    power = float(called[:, -1, :3].mean())
+    show("e-BH: share of false calls, at its worst epoch", false, "≤ .05")
+    show("e-BH: true ones called at the end", power, "≥ .5")
+    show("z at 1.96: share of false calls, at its worst epoch", fooled, "> .15")
+    assert false <= .05
+    assert power >= .5
+    assert fooled > .15
+
+
+def _called(evalues: np.ndarray) -> list[bool]:
+    found = e_bh({str(k): float(e) for k, e in enumerate(evalues)})
+    return [str(k) in found for k in range(len(evalues))]
 
 
 @pytest.mark.parametrize(("floor", "bar"), [(.10, .90), (.05, .68)])

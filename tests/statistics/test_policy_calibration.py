@@ -16,7 +16,7 @@ from scipy.special import expit, kolmogorov, ndtr
 from worlds import Floats, allowance, belief_of, show, size
 
 from trimtab.schema.experiment import MetricKind
-from trimtab.simulation import Binary, Continuous, Count, Outcome, World
+from trimtab.simulation import Binary, Continuous, Count, Outcome, Revenue, World
 from trimtab.simulation.policies import cells_of
 
 RUNS = size(500, 2000)
@@ -39,6 +39,8 @@ KINDS = {
     MetricKind.BINARY: Kind(Binary(), expit, -2.0),
     MetricKind.COUNT: Kind(Count(2.0), np.exp, -.5),
     MetricKind.CONTINUOUS: Kind(Continuous(2.0), lambda x: x, 10.0, prior_sd=1.0),
+    # A third buys: the share model takes sums as if of one scatter, so orders are not to be too rare nor too wild.
+    MetricKind.REVENUE: Kind(Revenue(value=20.0, log_sd=.5, cap=100.0), lambda x: np.minimum(np.exp(x), 1), -2.5),
 }
 
 

@@ -1,4 +1,6 @@
-"""Worlds with known truth, and the loops that live in them; every bar of a test names one of these.
+"""What the tests of this folder share: sizes, bars beside figures, the service's belief, and the pooled way to err.
+
+The worlds are `trimtab.simulation`'s and `inference_worlds`'; every test names its own.
 
 Two sizes: by default a test takes what fits into seconds and allows three standard errors beyond its bar; with
 `TRIMTAB_STATISTICS=full` it takes the size the bar is stated for, and the bar holds as it stands.
@@ -8,21 +10,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr
 
-from trimtab.engine import Belief, Cells, Result, decide, estimate, estimate_inputs, probability_best_beta
-from trimtab.schema.base import PARTS
-from trimtab.schema.constraints import Constraints
-from trimtab.schema.experiment import Experiment, MetricKind
+from trimtab.engine import Belief, Cells, estimate, probability_best_beta
+from trimtab.schema.experiment import MetricKind
 
 Floats = npt.NDArray[np.float64]
-Sums = dict[tuple[int, str], tuple[int, int, int]]
-IDS = "abcdefgh"
 FULL = os.environ.get("TRIMTAB_STATISTICS") == "full"  # read at import: no test sees settings from outside
 JOBS = (os.cpu_count() or 1) if FULL else 1
 
@@ -40,40 +36,6 @@ def allowance(spread: float, *counts: int) -> float:
 def show(what: str, measured: float, bar: str) -> None:
     """One line beside the bar; `pytest -rP` prints it."""
     sys.stdout.write(f"{what}: {measured:.4g} (bar: {bar})\n")
-
-
-@dataclass
-class World:
-    """Binary variants with `rates(epoch)` (K,), served by current weights, `batch` units an epoch."""
-
-    rates: Callable[[int], Floats]
-    batch: int
-    limits: Constraints
-    sums: Sums = field(default_factory=dict)
-
-    def serve(self, epoch: int, weights: Sequence[float], rng: np.random.Generator) -> None:
-        """One epoch of traffic."""
-        n = rng.multinomial(self.batch, np.array(weights) / sum(weights))
-        successes = rng.binomial(n, self.rates(epoch)[: len(weights)])
-        for k in range(len(weights)):
-            self.sums[epoch, IDS[k]] = (int(n[k]), int(successes[k]), int(successes[k]))
-
-    def cells(self, variants: int) -> Cells:
-        return Cells.gather(IDS[:variants], self.sums)
-
-    def decide(self, previous: dict[str, int]) -> Result:
-        """What the service does with what was seen so far."""
-        ids = sorted(previous)
-        experiment = Experiment.parse(
-            {
-                "id": "world",
-                "variants": [{"id": variant} for variant in ids],
-                "metrics": [{"name": "m", "kind": "binary"}],
-                "constraints": self.limits.model_dump(),
-                "salt": "s",
-            }
-        )
-        return decide(estimate_inputs(self.cells(len(ids)), experiment, previous=previous, now=0))
 
 
 def belief_of(cells: Cells, kind: MetricKind = MetricKind.BINARY) -> Belief:
@@ -94,8 +56,3 @@ def pooled_z(cells: Cells) -> float:
     rate = (s0 + s1) / (n0 + n1)
     z = (s1 / n1 - s0 / n0) / np.sqrt(rate * (1 - rate) * (1 / n0 + 1 / n1))
     return float(2 * ndtr(-abs(z)))
-
-
-def even(variants: int) -> dict[str, int]:
-    share, rest = divmod(PARTS, variants)
-    return {IDS[k]: share + (k < rest) for k in range(variants)}
