@@ -1,0 +1,85 @@
+"""`trimtab serve` as people run it: it says where it listens, and ends in order."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+import redis
+import requests
+
+from client_allocations import allocation
+from e2e.conftest import CLI, clean_environment
+from gateways import publish
+from servers import wait_until
+from trimtab_worker.embedded import EmbeddedServer
+
+
+@contextmanager
+def serving(redis_url: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The process and the address that it prints."""
+    process = subprocess.Popen(
+        [*CLI, "serve", "--port", "0"],
+        env=clean_environment() | {"REDIS_URL": redis_url} | environment,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        assert line.startswith("Listening on http://127.0.0.1:"), process.communicate()
+        yield process, line.split()[-1]
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_being_asked_to_stop_it_answers_who_waits_and_ends_well(
+    server: EmbeddedServer, redis_client: redis.Redis, number: signal.Signals
+) -> None:
+    publish(redis_client, allocation(1))
+    with serving(server.url) as (process, url), ThreadPoolExecutor() as pool:
+        weights = f"{url}/v1/weights/checkout"
+        tag = requests.get(weights, timeout=30).headers["etag"]
+        waiting = pool.submit(requests.get, f"{weights}?wait=60", headers={"If-None-Match": tag}, timeout=90)
+        wait_until(lambda: "1 requests wait" in requests.get(f"{url}/readyz", timeout=30).text, what="the waiter")
+        os.kill(process.pid, number)
+        assert waiting.result(30).status_code == 304
+        _, said = process.communicate(timeout=30)
+        assert process.returncode == 0
+        assert "No API keys are set" in said
+        assert "Traceback" not in said
+
+
+def test_a_taken_port_is_said_in_a_sentence(server: EmbeddedServer) -> None:
+    with serving(server.url) as (_, url):
+        done = subprocess.run(
+            [*CLI, "serve", "--port", url.rpartition(":")[2]],
+            env=clean_environment() | {"REDIS_URL": server.url},
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr.count("\n")) == (3, 1)
+    assert "cannot be listened on" in done.stderr
+
+
+def test_keys_and_what_is_sent_show_in_no_record(server: EmbeddedServer, redis_client: redis.Redis) -> None:
+    """SE-11, at the level that shows most."""
+    publish(redis_client, b'{"canary": "canary-in-a-document"}')
+    keys = ["reader-canary-0123456789", "producer-canary-0123456789", "unknown-canary-0123456789"]
+    named = {"TRIMTAB_GATEWAY__READER_KEYS": keys[0], "TRIMTAB_GATEWAY__PRODUCER_KEYS": keys[1]}
+    with serving(server.url, TRIMTAB_LOG_LEVEL="DEBUG", **named) as (process, url):
+        for key in keys:
+            requests.get(f"{url}/api/features/{key}", timeout=30)
+            for headers in ({"Authorization": f"Bearer {key}"}, {"X-API-Key": key}):
+                requests.get(f"{url}/v1/weights/checkout", headers=headers, timeout=30)
+                requests.post(f"{url}/v1/events", headers=headers, json={"canary": "canary"}, timeout=30)
+        process.terminate()
+        said = "".join(process.communicate(timeout=30))
+    assert "document_ignored" in said, "records are written"
+    assert "canary" not in said
