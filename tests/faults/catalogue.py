@@ -93,6 +93,7 @@ SHOULD = {
     "EO-20": "largest possible entry id: named, recovered by one command",
     "DP-13": "older dataset restored: new incarnation, weights held",
     "DP-14": "every decision replays from the ledger",
+    "FC-07": "client clock ±10 min: staleness by the server's, no flapping",
     "RC-04": "200 ms latency: no double effect",
     "RC-16": "end to end on two cores: ≥ 10,000 events a second",
 }
@@ -170,6 +171,11 @@ HELD_BY: dict[str, tuple[str, ...]] = {
     "FC-06": (
         f"{_UNIT}client/test_bucketing.py::test_buckets_of_numbered_users_are_uniform",
         f"{_UNIT}client/test_bucketing.py::test_a_change_of_weights_moves_its_total_variation_of_users",
+    ),
+    "FC-07": (
+        f"{_UNIT}client/test_holdings.py::"
+        "test_staleness_begins_at_one_instant_however_often_the_clock_is_read",
+        f"{_WHOLE}test_flag_faults.py::test_a_wrong_clock_neither_hides_staleness_nor_invents_it",
     ),
     "IN-06": (
         f"{_UNIT}fold/test_sequences_and_time.py::test_compaction_merges_cells_for_good_and_late_events_follow",
