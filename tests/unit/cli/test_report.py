@@ -204,8 +204,8 @@ def test_without_matplotlib_the_sentence_names_the_extra(
         (("report", "checkout", "--plot", "/nowhere/r.png"), 1, "/nowhere/r.png cannot be written: No such file"),
         (("report", "checkout", "--plot", "/nowhere/r.html"), 1, "/nowhere/r.html cannot be written: No such file"),
         (("report", "checkout", "--plot", "r.xyz"), 1, "Format 'xyz' is not supported"),
-        (("report", "checkout", "--absolute-margin", "-1"), 1, "min_practical_effect: Input should be greater than or equal to 0"),
-        (("report", "checkout", "--absolute-margin", "nan"), 1, "min_practical_effect: Input should be a finite number"),
+        (("report", "checkout", "--absolute-margin", "-1"), 1, "min_practical_effect: Input should be greater than"),
+        (("report", "checkout", "--absolute-margin", "nan"), 1, "min_practical_effect: Input should be a finite"),
         (("report",), 2, "Missing argument 'EXPERIMENT'"),
     ],
 )
