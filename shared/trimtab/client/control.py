@@ -214,12 +214,24 @@ class Control:
 
         return self._update(experiment_id, lambda current: changes, reason, by)
 
-    def add_variant(self, experiment_id: str, variant: str, *, reason: str = "", by: str | None = None) -> int:
-        """Add a variant to a live experiment; the next decision gives it its floor, its evidence what it earns."""
+    def add_variant(
+        self,
+        experiment_id: str,
+        variant: str,
+        *,
+        weight: float | None = None,
+        reason: str = "",
+        by: str | None = None,
+    ) -> int:
+        """Add a variant to a live experiment.
+
+        The next decision serves it at its entry `weight`, a share; default: .05, or its floor where that is more. There
+        it waits, while the others move, until it has `min_trials` trials of its own; then its evidence counts.
+        """
 
         def addition(current: Published) -> dict[str, Any]:
             known = [v.model_dump(mode="json") for v in current.experiment.variants]
-            return {"variants": [*known, {"id": variant}]}
+            return {"variants": [*known, {"id": variant, "entry_weight": weight}]}
 
         return self._update(experiment_id, addition, reason, by)
 

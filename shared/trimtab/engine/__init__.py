@@ -2,9 +2,9 @@
 
 ::
 
-    cells ─► estimation ─► posterior ─► strategies ─► guardrails ─► decision
-    exact    likelihood    correlated   a proposal    projection    holds, verdicts,
-    sums     θ̂, L, τ       P(best)                    one box       outlook, wording
+    cells ─► estimation ─► posterior ─► proposal ─► guardrails ─► decision
+    exact    likelihood    correlated   strategies   projection    holds, verdicts,
+    sums     θ̂, L, τ       P(best)      objective    one box       outlook, wording
 
 `estimation` climbs (`newton`) the likelihood of `one_epoch` or `many_epochs`. P(best) comes from `probability` (on
 `quadrature`) and, given common factors (`one_level`, or on a `lattice`), from `correlated`. `inputs` estimates what
@@ -24,10 +24,11 @@ from trimtab.engine.explanation import (
     ObservationsSummary,
     StrategyExplanation,
 )
+from trimtab.engine.forgetting import retention
 from trimtab.engine.inputs import estimate_inputs
 from trimtab.engine.posterior import Belief
 from trimtab.engine.probability import probability_best_beta, probability_best_normal
-from trimtab.engine.strategies import STRATEGIES, Evidence, Strategy
+from trimtab.engine.strategies import STRATEGIES, Evidence, Strategy, register_strategy
 
 __all__ = [
     "STRATEGIES",
@@ -51,4 +52,6 @@ __all__ = [
     "probability_best_beta",
     "probability_best_mvn",
     "probability_best_normal",
+    "register_strategy",
+    "retention",
 ]

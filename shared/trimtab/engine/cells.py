@@ -22,7 +22,8 @@ class Cells:
     """Sums of one metric in E epochs × K variants.
 
     `n` counts units, `total` adds up round-half-even(x·scale), `total_sq` its squares; all are (E, K) arrays of Python
-    integers. An absent variant is a cell of zeros. Floats appear only after the exact differences are formed.
+    integers, `epochs` their E numbers. An absent variant is a cell of zeros. Floats appear only after the exact
+    differences are formed.
     """
 
     variants: tuple[str, ...]
@@ -30,6 +31,7 @@ class Cells:
     total: Exact
     total_sq: Exact
     scale: int = 1
+    epochs: tuple[int, ...] = ()
 
     @classmethod
     def gather(
@@ -54,7 +56,7 @@ class Cells:
             n, total, total_sq = values
             grid[row[epoch]][place[variant]] = int(n), int(total), int(total_sq)
         exact = np.array(grid, object).reshape(len(row), len(ids), 3)
-        return cls(ids, exact[:, :, 0], exact[:, :, 1], exact[:, :, 2], scale)
+        return cls(ids, exact[:, :, 0], exact[:, :, 1], exact[:, :, 2], scale, tuple(row))
 
     @cached_property
     def counts(self) -> Floats:
@@ -92,16 +94,24 @@ class Cells:
         apart: Floats = exact.astype(float) / np.maximum(units.astype(float), 1) / self.scale
         return apart
 
-    def variance_within(self) -> float:
-        """Pooled within-cell variance; the overall one where no cell varies; 0 where no value differs from another."""
-        freedom = float(np.maximum(self.counts - 1, 0).sum())
-        inside = float(self.squares_within.sum()) / freedom if freedom > 0 else 0.0
+    def variance_within(self, fade: Floats | None = None) -> float:
+        """Pooled within-cell variance; the overall one where no cell varies; 0 where no value differs from another.
+
+        `fade` (E,) says how much each epoch counts; default: all the same.
+        """
+        freedom = pooled(np.maximum(self.counts - 1, 0), fade)
+        inside = pooled(self.squares_within, fade) / freedom if freedom > 0 else 0.0
         return inside if inside > 0 else self.variance_overall()
 
     def variance_overall(self) -> float:
         """Variance of all values around their one mean, own unit squared; 0 for fewer than two."""
         n, total, squares = (int(array.sum()) for array in (self.n, self.total, self.total_sq))
         return (n * squares - total * total) / (n * (n - 1)) / self.scale**2 if n > 1 else 0.0
+
+
+def pooled(values: Floats, fade: Floats | None) -> float:
+    """Σ of (E, K) values, each epoch by how much it counts."""
+    return float(values.sum() if fade is None else fade @ values.sum(axis=1))
 
 
 def _check_cell(epoch: int, variant: str, values: Sequence[Any]) -> None:

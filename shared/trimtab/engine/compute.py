@@ -20,11 +20,14 @@ from trimtab.engine.guardrails import Box, make_box
 from trimtab.engine.observations import check_feasible, check_instants, check_observations, check_weights
 from trimtab.engine.probability import Floats, probability_best_beta
 from trimtab.engine.projection import project
-from trimtab.engine.strategies import Evidence, strategy
+from trimtab.engine.proposal import Known, check_objective, propose
+from trimtab.engine.strategies import strategy
 from trimtab.engine.verdicts import bound_by, verdicts
 from trimtab.engine.wording import count, span
+from trimtab.errors import InvalidInput
 from trimtab.schema.constraints import Constraints
 from trimtab.schema.decision import Verdict, VerdictCode
+from trimtab.schema.experiment import Objective
 
 _UNIT = 10**12  # weights here are floats, so the box is cut far finer than published parts
 _APPLIED = {
@@ -40,16 +43,27 @@ _APPLIED = {
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """Turns counts into the next weights under a strategy: `heuristic`, `thompson`, `top_two` or `fixed`.
+    """Turns counts into the next weights under a strategy: `heuristic`, `thompson`, `top_two`, `fixed` or your own.
+
+    `objective` says what traffic is for: `earn`, as the strategy proposes; `find-best`, as top-two sampling does;
+    `mixed`, half of each.
 
     Raises:
-        InvalidInput (a ValueError): there is no such strategy.
+        InvalidInput (a ValueError): there is no such strategy or objective, or the one cannot serve the other.
     """
 
     strategy: str = "heuristic"
+    objective: str = Objective.EARN
 
     def __post_init__(self) -> None:
         strategy(self.strategy)
+        if self.objective not in list(Objective):
+            raise InvalidInput(
+                f"Unknown objective {self.objective!r}; choose one of {', '.join(Objective)}.",
+                field="objective",
+                value=self.objective,
+            )
+        check_objective(self.strategy, Objective(self.objective))
 
     def compute(
         self,
@@ -85,8 +99,8 @@ class Engine:
         seen = check_observations(observations)
         previous = check_weights(previous_weights, seen, limits.epsilon)
         passed = check_instants(last_updated_at_epoch_s, now_epoch_s)
-        proposal, details = self._propose(seen, previous, seed)
         check_feasible(seen, limits)
+        proposal, details = self._propose(seen, previous, limits, seed)
         held = _hold(seen, limits, passed)
         if held is not None:
             weights, guardrails = dict(previous_weights), held
@@ -108,28 +122,32 @@ class Engine:
         )
 
     def _propose(
-        self, seen: Mapping[str, Observation], previous: Mapping[str, float], seed: int | None
+        self, seen: Mapping[str, Observation], previous: Mapping[str, float], limits: Constraints, seed: int | None
     ) -> tuple[dict[str, float], dict[str, Any]]:
         trials = np.array([o.trials for o in seen.values()], float)
         successes = np.array([o.successes for o in seen.values()], float)
         alpha, beta, prior = beta_posterior(trials, successes)
-        p_best = np.round(probability_best_beta(alpha, beta), 9)
-        evidence = Evidence(
+        known = Known(
             trials=trials,
             successes=successes,
             previous=np.array(list(previous.values())),
-            p_best=p_best,
-            p_best_without=lambda k: _without(alpha, beta, k),
+            p_best_among=lambda places: probability_best_beta(alpha[places], beta[places]).round(9),
         )
-        shares = dict(zip(seen, strategy(self.strategy)(evidence).tolist(), strict=True))
+        pinned = {k: limits.pins[variant] for k, variant in enumerate(seen) if variant in limits.pins}
+        shares = dict(
+            zip(seen, propose(self.strategy, Objective(self.objective), known, pinned).tolist(), strict=True)
+        )
         details: dict[str, Any] = {"strategy": self.strategy, "seed": seed}
-        if self.strategy == "heuristic":
+        if self.objective != Objective.EARN:
+            details["objective"] = str(self.objective)
+        elif self.strategy == "heuristic":
             return shares, {**details, "alpha": 1.0, "seed_used": False}
         posterior = {
             variant: {"alpha": a, "beta": b}
             for variant, a, b in zip(seen, alpha.tolist(), beta.tolist(), strict=True)
         }
-        p_best_by_variant = dict(zip(seen, p_best.tolist(), strict=True))
+        p_best = known.p_best_among(np.arange(len(seen))).tolist()
+        p_best_by_variant = dict(zip(seen, p_best, strict=True))
         return shares, {**details, "priors": prior, "posterior": posterior, "p_best": p_best_by_variant}
 
 
@@ -143,13 +161,6 @@ def beta_posterior(trials: Floats, successes: Floats) -> tuple[Floats, Floats, d
     strength = 4 / (mean * (1 - mean)) - 1
     prior = {"alpha": float(strength * mean), "beta": float(strength * (1 - mean))}
     return prior["alpha"] + successes, prior["beta"] + trials - successes, prior
-
-
-def _without(alpha: Floats, beta: Floats, left_out: int) -> Floats:
-    others = np.delete(np.arange(len(alpha)), left_out)
-    result = np.zeros(len(alpha))
-    result[others] = probability_best_beta(alpha[others], beta[others])
-    return result
 
 
 def _hold(

@@ -9,9 +9,9 @@ import numpy as np
 
 from trimtab.engine.guardrails import Box, make_box
 from trimtab.engine.holds import awaiting, find_holds, invalid_input
-from trimtab.engine.outlook import blocked_until, next_move, story
+from trimtab.engine.outlook import basis, blocked_until, next_move, story
 from trimtab.engine.posterior import Belief
-from trimtab.engine.strategies import Evidence, strategy
+from trimtab.engine.proposal import Known, propose
 from trimtab.engine.verdicts import verdicts
 from trimtab.errors import InvalidInput
 from trimtab.schema.base import PARTS
@@ -28,6 +28,7 @@ class Result:
     parts: dict[str, int]
     posterior: dict[str, Posterior]
     proposal: dict[str, float]
+    basis: str
     verdicts: tuple[Verdict, ...]
     reasons: tuple[Reason, ...]
     sentence: str
@@ -54,7 +55,14 @@ def decide(inputs: Inputs) -> Result:
     )
     posterior = _posterior(inputs, belief)
     try:
-        proposal = _propose(inputs, belief)
+        box = make_box(
+            inputs.variants,
+            _previous(inputs),
+            inputs.constraints,
+            halted=_halted(inputs),
+            awaiting=awaiting(inputs),
+        )
+        proposal = _propose(inputs, belief, box)
     except InvalidInput as problem:
         return _hold(inputs, (*reasons, invalid_input(str(problem))), posterior, {})
     halting = any(inputs.previous.get(variant) for variant in _halted(inputs))
@@ -62,7 +70,7 @@ def decide(inputs: Inputs) -> Result:
         return _halt(inputs, posterior, proposal)
     if reasons:
         return _hold(inputs, reasons, posterior, proposal)
-    return _move(inputs, posterior, proposal)
+    return _move(inputs, box, posterior, proposal)
 
 
 def parts_after_halt(inputs: Inputs) -> dict[str, int]:
@@ -78,24 +86,23 @@ def parts_after_halt(inputs: Inputs) -> dict[str, int]:
     return dict(zip(inputs.variants, box.nearest([parts / PARTS for parts in previous]), strict=True))
 
 
-def _move(inputs: Inputs, posterior: dict[str, Posterior], proposal: dict[str, float]) -> Result:
-    box = make_box(
-        inputs.variants, _previous(inputs), inputs.constraints, halted=_halted(inputs), awaiting=_awaiting(inputs)
-    )
+def _move(inputs: Inputs, box: Box, posterior: dict[str, Posterior], proposal: dict[str, float]) -> Result:
     wanted = list(proposal.values())
     parts = box.nearest(wanted)
     found = verdicts(inputs.variants, box, wanted, parts)
     outlook = next_move(inputs.variants, box, wanted, parts, inputs.constraints)
     if _as_good_as_equal(box, parts, inputs.constraints.epsilon):
-        reason = Reason(code=HoldCode.UNCHANGED, sentence=_unchanged(inputs, box, wanted, parts))
+        stays = _unchanged(box, wanted, parts)
+        reason = Reason(code=HoldCode.UNCHANGED, sentence=stays)
         return Result(
             Outcome.HOLD,
             dict(inputs.previous),
             posterior,
             proposal,
+            basis(inputs),
             found,
             (reason,),
-            reason.sentence,
+            stays,
             outlook,
         )
     return Result(
@@ -103,6 +110,7 @@ def _move(inputs: Inputs, posterior: dict[str, Posterior], proposal: dict[str, f
         dict(zip(inputs.variants, parts, strict=True)),
         posterior,
         proposal,
+        basis(inputs),
         found,
         (),
         story(inputs.variants, box, wanted, parts),
@@ -126,6 +134,7 @@ def _halt(inputs: Inputs, posterior: dict[str, Posterior], proposal: dict[str, f
         parts,
         posterior,
         proposal,
+        basis(inputs),
         found,
         (),
         sentence,
@@ -141,6 +150,7 @@ def _hold(
         dict(inputs.previous),
         posterior,
         proposal,
+        basis(inputs) if proposal else "",
         (),
         tuple(reasons),
         reasons[0].sentence,
@@ -153,26 +163,29 @@ def _sorted(inputs: Inputs) -> Inputs:
     if list(inputs.variants) == sorted(inputs.variants):
         return inputs
     order = sorted(range(len(inputs.variants)), key=inputs.variants.__getitem__)
-    moved = {
-        name: tuple(getattr(inputs, name)[k] for k in order)
-        for name in ("variants", "theta", "precision", "trials", "successes")
+    columns = {
+        name: getattr(inputs, name)
+        for name in ("variants", "theta", "precision", "trials", "successes", "faded_trials", "faded_successes")
     }
+    moved = {name: tuple(values[k] for k in order) for name, values in columns.items() if values is not None}
     matrix = tuple(tuple(inputs.information[j][k] for k in order) for j in order)
     return inputs.model_copy(update={**moved, "information": matrix})
 
 
-def _propose(inputs: Inputs, belief: Belief) -> dict[str, float]:
-    trials, successes, previous = np.array([inputs.trials, inputs.successes, _previous(inputs)], float)
-    evidence = Evidence(
-        trials=trials,
-        successes=successes,
-        previous=previous,
-        p_best=belief.p_best,
-        p_best_without=belief.p_best_without,
+def _propose(inputs: Inputs, belief: Belief, box: Box) -> dict[str, float]:
+    trials = inputs.trials if inputs.faded_trials is None else inputs.faded_trials
+    successes = inputs.successes if inputs.faded_successes is None else inputs.faded_successes
+    numbers = np.array([trials, successes, box.previous], float)
+    known = Known(
+        trials=numbers[0],
+        successes=numbers[1],
+        previous=numbers[2],
+        p_best_among=belief.p_best_among,
         higher_is_better=belief.higher_is_better,
         kind=inputs.kind,
     )
-    shares = strategy(inputs.strategy)(evidence)
+    settled = {k: parts / box.unit for k, parts in box.pinned.items()}
+    shares = propose(inputs.strategy, inputs.objective, known, settled)
     return dict(zip(inputs.variants, shares.round(9).tolist(), strict=True))
 
 
@@ -199,16 +212,11 @@ def _halted(inputs: Inputs) -> list[str]:
     return [v for v in halted if v != inputs.control] if len(halted) == len(inputs.variants) else halted
 
 
-def _awaiting(inputs: Inputs) -> list[str]:
-    """Who waits at its entry weight; a variant without any share would wait for ever, so it enters by steps."""
-    return [v for v in awaiting(inputs) if inputs.previous.get(v) or inputs.constraints.floor(v) > 0]
-
-
 def _as_good_as_equal(box: Box, parts: Sequence[int], epsilon: float) -> bool:
     return max(abs(after - before) for after, before in zip(parts, box.previous, strict=True)) <= epsilon * box.unit
 
 
-def _unchanged(inputs: Inputs, box: Box, wanted: Sequence[float], parts: Sequence[int]) -> str:
+def _unchanged(box: Box, wanted: Sequence[float], parts: Sequence[int]) -> str:
     if all(abs(want * box.unit - got) <= 1 for want, got in zip(wanted, parts, strict=True)):
         return "Weights stay: they already are what the evidence asks for."
     return "Weights stay: the limits allow no move towards what the evidence asks for."

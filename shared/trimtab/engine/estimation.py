@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from trimtab.engine.cells import Cells
+from trimtab.engine.cells import Cells, pooled
 from trimtab.engine.likelihood import Binomial, Family, Poisson
 from trimtab.engine.many_epochs import ManyEpochs, laplacian
 from trimtab.engine.newton import summit
@@ -22,6 +22,11 @@ from trimtab.errors import InvalidInput
 from trimtab.schema.experiment import MetricKind
 
 Floats = npt.NDArray[np.float64]
+
+Epoch = tuple[list[float], list[float]]
+"""Units and totals (K,)."""
+
+_FORGOTTEN = 1e-9  # units: what an epoch amounts to that has faded for some fifty half-lives
 
 PRIOR_SD = .5
 """τ of effects on the logit or log scale: a factor of 1.65 either way is one standard deviation."""
@@ -41,16 +46,19 @@ class Estimate:
     prior_sd: float
 
 
-def estimate(cells: Cells, kind: MetricKind) -> Estimate:
+def estimate(cells: Cells, kind: MetricKind, fade: Floats | None = None) -> Estimate:
     """θ̂, L and τ of the additive model for a metric of `kind`.
+
+    `fade` (E,) in [0, 1] says how much each epoch still counts: it multiplies n, Σy and Σy² of the epoch's cells, once
+    their exact differences are formed. That is for allocation only: no test may be built on faded cells.
 
     Raises:
         InvalidInput: sums that this kind of metric cannot have, such as more successes than trials.
     """
-    return _MODELS[kind](cells)
+    return _MODELS[kind](cells, fade)
 
 
-def _binary(cells: Cells) -> Estimate:
+def _binary(cells: Cells, fade: Floats | None) -> Estimate:
     rows = list(zip(cells.n.tolist(), cells.total.tolist(), strict=True))
     for units, successes in rows:
         for variant, n, y in zip(cells.variants, units, successes, strict=True):
@@ -62,43 +70,55 @@ def _binary(cells: Cells) -> Estimate:
                     value=y,
                 )
     # All or no successes: the epoch's level runs to infinity and takes every contrast with it.
-    telling = [(n, [s / cells.scale for s in y]) for n, y in rows if 0 < sum(y) < sum(n) * cells.scale]
-    return _fit(Binomial(), telling, len(cells.variants))
+    speaks = [0 < sum(y) < sum(n) * cells.scale for n, y in rows]
+    return _fit(Binomial(), _counting(cells, speaks, fade), len(cells.variants))
 
 
-def _share(cells: Cells) -> Estimate:
-    dispersion = _dispersion(cells)
-    units, sums = cells.counts.tolist(), (cells.sums / (dispersion or 1)).tolist()
-    telling = [(n, y) for n, y in zip(units, sums, strict=True) if sum(y) > 0]
-    if dispersion <= 0 or not telling:
+def _share(cells: Cells, fade: Floats | None) -> Estimate:
+    dispersion = _dispersion(cells, fade)
+    if dispersion <= 0:
         return silent(len(cells.variants))
-    return _fit(Poisson(), telling, len(cells.variants))
+    telling = _counting(cells, [total > 0 for total in cells.total.sum(axis=1)], fade, dispersion)
+    return _fit(Poisson(), telling, len(cells.variants)) if telling else silent(len(cells.variants))
 
 
-def _dispersion(cells: Cells) -> float:
+def _counting(cells: Cells, speaks: list[bool], fade: Floats | None, unit: float = 1.0) -> list[Epoch]:
+    """Epochs that say something, each by how much it still counts; totals in units of `unit`."""
+    counts, sums = cells.counts, cells.sums / unit
+    if fade is not None:
+        counts, sums = fade[:, None] * counts, fade[:, None] * sums
+        speaks = [each and units > _FORGOTTEN for each, units in zip(speaks, counts.sum(axis=1), strict=True)]
+    rows = zip(counts.tolist(), sums.tolist(), speaks, strict=True)
+    return [(n, y) for n, y, each in rows if each]
+
+
+def _dispersion(cells: Cells, fade: Floats | None) -> float:
     """φ = Σ SS_ek / Σ (n_ek − 1)ȳ_ek: variance over mean within cells; the overall ratio where no cell varies."""
     n, sums = cells.counts, cells.sums
     means = sums / np.maximum(n, 1)
-    level = float((np.maximum(n - 1, 0) * means).sum())
-    squares = float(cells.squares_within.sum())
+    level = pooled(np.maximum(n - 1, 0) * means, fade)
+    squares = pooled(cells.squares_within, fade)
     if squares > 0 and level > 0:
         return squares / level
     units, total = float(n.sum()), float(sums.sum())
     return cells.variance_overall() * units / total if total > 0 else 0.0
 
 
-def _continuous(cells: Cells) -> Estimate:
-    size, variance = len(cells.variants), cells.variance_within()
+def _continuous(cells: Cells, fade: Floats | None) -> Estimate:
+    size, variance = len(cells.variants), cells.variance_within(fade)
     if variance <= 0:
         return silent(size)
-    matrix, precision = laplacian(cells.counts / variance)
+    counts, deviations = cells.counts, cells.deviations
+    if fade is not None:
+        counts, deviations = fade[:, None] * counts, fade[:, None] * deviations
+    matrix, precision = laplacian(counts / variance)
     prior_sd = .5 * float(np.sqrt(variance))
-    score = cells.deviations.sum(axis=0) / variance
+    score = deviations.sum(axis=0) / variance
     theta = np.linalg.solve(matrix + np.eye(size) / prior_sd**2, score)
     return Estimate(theta, matrix, precision, prior_sd)
 
 
-_MODELS: dict[MetricKind, Callable[[Cells], Estimate]] = {
+_MODELS: dict[MetricKind, Callable[[Cells, Floats | None], Estimate]] = {
     MetricKind.BINARY: _binary,
     MetricKind.COUNT: _share,
     MetricKind.REVENUE: _share,
@@ -110,7 +130,7 @@ def silent(size: int) -> Estimate:
     return Estimate(np.zeros(size), np.zeros((size, size)), np.zeros(size), 0.0)
 
 
-def _fit(family: Family, epochs: list[tuple[list[float], list[float]]], size: int) -> Estimate:
+def _fit(family: Family, epochs: list[Epoch], size: int) -> Estimate:
     """The maximum of the penalised log-likelihood over levels and effects together; no epoch leaves the prior.
 
     Args:

@@ -10,6 +10,8 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import le
+from types import MappingProxyType
+from typing import NamedTuple
 
 from trimtab.engine.projection import project
 from trimtab.errors import InvalidInput
@@ -19,13 +21,28 @@ from trimtab.schema.constraints import Constraints
 _ROUNDING = 1e-3  # parts: .05 × 1e6 is 50,000 even where floats make it 50,000.000000000007
 
 
+ENTRY_SHARE = .05
+"""Share at which a variant added later waits for its evidence, unless limits or an operator say otherwise.
+
+Evidence costs the same number of units at any share, so a smaller one spares nobody and makes everybody wait: 1,000
+trials are 20,000 units at .05, 200,000 at .005. It is also the floor that `Constraints` has unless told otherwise.
+"""
+
+
+class Wait(NamedTuple):
+    """A variant added later that still lacks evidence: it waits at `parts` for `missing` more trials."""
+
+    parts: int
+    missing: int
+
+
 @dataclass(frozen=True)
 class Box:
     """Bounds on the next parts, by place; variants are in the order of their ids.
 
     `floor` and `ceiling` are the standing limits, in parts; `pinned` maps a place to the parts it must have, `halted`
-    and `awaiting` say why. `step` is the most that anyone may move now, `wider` by how much that exceeds the configured
-    step, `relaxed` names what gave way where no weights could meet everything.
+    and `awaiting` (place → trials it lacks) say why. `step` is the most that anyone may move now, `wider` by how much
+    that exceeds the configured step, `relaxed` names what gave way where no weights could meet everything.
     """
 
     previous: tuple[int, ...]
@@ -33,7 +50,7 @@ class Box:
     ceiling: tuple[int, ...]
     pinned: Mapping[int, int]
     halted: frozenset[int]
-    awaiting: frozenset[int]
+    awaiting: Mapping[int, int]
     step: int
     unit: int = PARTS
     wider: int = 0
@@ -69,14 +86,14 @@ def make_box(
     constraints: Constraints,
     *,
     halted: Iterable[str] = (),
-    awaiting: Iterable[str] = (),
+    awaiting: Mapping[str, Wait] = MappingProxyType({}),
     unit: int = PARTS,
 ) -> Box:
     """The box for the next move; never empty, as long as one variant is not halted.
 
-    A variant in `awaiting` keeps its previous parts, or its floor where that is more. If the limits leave no weights at
-    all (a variant was added, a floor raised), the step is widened to the least that does; if even that does not help,
-    what waits for evidence is set free, then pins and ceilings, then floors, and `relaxed` says so.
+    A variant in `awaiting` has the parts it waits at, or its floor where that is more. If the limits leave no weights
+    at all (a variant was added, a floor raised), the step is widened to the least that does; if even that does not
+    help, what waits for evidence is set free, then pins and ceilings, then floors, and `relaxed` says so.
 
     Args:
         variants: ids in sorted order; `previous` are their parts, which add up to `unit`.
@@ -86,7 +103,7 @@ def make_box(
         InvalidInput: every variant is halted.
     """
     stopped = _places(variants, halted)
-    waiting = _places(variants, awaiting) - stopped
+    waiting = {k: awaiting[v] for k, v in enumerate(variants) if v in awaiting and k not in stopped} if awaiting else {}
     most_floor = unit // max(1, len(variants) - len(stopped))
     floors = [0.0 if k in stopped else constraints.floor(v) * unit for k, v in enumerate(variants)]
     floor = [min(parts, most_floor) for parts in _whole(floors, unit, up=True)]
@@ -95,17 +112,27 @@ def make_box(
     pinned = {k: round(pins[v] * unit) for k, v in enumerate(variants) if v in pins} if pins else {}
     if len(pinned) == len(variants):  # thirds, say, do not add up in whole parts
         pinned = dict(enumerate(project(list(pinned.values()), [0] * len(pinned), [unit] * len(pinned), unit)))
+    ceiling = list(map(max, ceiling, floor))
+    waits_at = {k: min(max(wait.parts, floor[k]), ceiling[k]) for k, wait in waiting.items()}
     box = Box(
         previous=tuple(previous),
         floor=tuple(floor),
-        ceiling=tuple(map(max, ceiling, floor)),
-        pinned={**{k: max(previous[k], floor[k]) for k in waiting}, **pinned, **dict.fromkeys(stopped, 0)},
+        ceiling=tuple(ceiling),
+        pinned={**waits_at, **pinned, **dict.fromkeys(stopped, 0)},
         halted=stopped,
-        awaiting=waiting - pinned.keys(),
+        awaiting={k: wait.missing for k, wait in waiting.items() if k not in pinned},
         step=_down(constraints.max_step, unit),
         unit=unit,
     )
     return _open(box)
+
+
+def entry_share(variant: str, n_variants: int, constraints: Constraints) -> float:
+    """Where a variant added later waits if nobody said where: at `ENTRY_SHARE`, yet never at more than one step or an
+    equal share, never below its floor, never above its ceiling.
+    """
+    share = min(ENTRY_SHARE, constraints.max_step, 1 / n_variants)
+    return min(max(share, constraints.floor(variant)), constraints.ceiling(variant))
 
 
 def _places(variants: Sequence[str], named: Iterable[str]) -> frozenset[int]:
@@ -126,9 +153,9 @@ def _open(box: Box) -> Box:
 def _relaxed(box: Box) -> Iterator[Box]:
     yield box
     others = {k: parts for k, parts in box.pinned.items() if k not in box.awaiting}
-    yield replace(box, pinned=others, awaiting=frozenset(), relaxed="the wait for evidence")
+    yield replace(box, pinned=others, awaiting={}, relaxed="the wait for evidence")
     size = len(box.previous)
-    bare = replace(box, pinned=dict.fromkeys(box.halted, 0), awaiting=frozenset(), ceiling=(box.unit,) * size)
+    bare = replace(box, pinned=dict.fromkeys(box.halted, 0), awaiting={}, ceiling=(box.unit,) * size)
     yield replace(bare, relaxed="pins and ceilings")
     yield replace(bare, floor=(0,) * size, relaxed="pins, ceilings and floors")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from trimtab.engine.guardrails import Wait, entry_share
 from trimtab.engine.wording import count, listed, span
 from trimtab.schema.base import PARTS
 from trimtab.schema.decision import HoldCode, Inputs, Reason
@@ -28,19 +29,33 @@ def invalid_input(problem: str) -> Reason:
     return Reason(code=HoldCode.INVALID_INPUT, sentence=f"Weights stay, for the input is invalid: {problem}")
 
 
-def awaiting(inputs: Inputs) -> list[str]:
-    """Variants added later that still lack the least number of trials; they stay pinned while others move."""
-    later, least = inputs.entered_later, inputs.constraints.min_trials
-    return [v for v, n in zip(inputs.variants, inputs.trials, strict=True) if v in later and n < least]
+def awaiting(inputs: Inputs) -> dict[str, Wait]:
+    """Variants added later that still lack the least number of trials, and where they wait while others move.
+
+    That is the share they were given; else where they are, and for whoever has nothing yet, the usual one.
+    """
+    least = inputs.constraints.min_trials
+    missing = {v: least - n for v, n in zip(inputs.variants, inputs.trials, strict=True) if n < least}
+    return {v: Wait(_waits_at(v, inputs), missing[v]) for v in inputs.entered_later if v in missing}
+
+
+def _waits_at(variant: str, inputs: Inputs) -> int:
+    given, current = inputs.entry_weights.get(variant), inputs.previous.get(variant, 0)
+    if given is None and current:
+        return current
+    usual = entry_share(variant, len(inputs.variants), inputs.constraints)
+    return round(PARTS * (usual if given is None else given))
 
 
 def _problem(inputs: Inputs) -> str | None:
     size = len(inputs.variants)
-    for name in ("theta", "precision", "trials", "successes"):
+    for name in ("theta", "precision", "trials", "successes", "faded_trials", "faded_successes"):
         values = getattr(inputs, name)
+        if values is None:
+            continue
         if len(values) != size:
             return f"{name} has {len(values)} values for {size} variants."
-        least = 0 if name in ("precision", "trials") else -math.inf
+        least = 0 if name in ("precision", "trials", "faded_trials") else -math.inf
         if not (all(map(math.isfinite, values)) and min(values, default=0) >= least):
             wrong = next(k for k, value in enumerate(values) if not (math.isfinite(value) and value >= least))
             return f"{name} of variant {inputs.variants[wrong]!r} is {values[wrong]!r}."

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import numpy as np
+
 from trimtab.engine.cells import Cells
-from trimtab.engine.estimation import Estimate, estimate, silent
+from trimtab.engine.estimation import estimate, silent
 from trimtab.engine.holds import invalid_input
 from trimtab.errors import InvalidInput
 from trimtab.schema.decision import Inputs, Reason
@@ -22,6 +24,7 @@ def estimate_inputs(
     halted: Iterable[str] = (),
     entered_later: Iterable[str] = (),
     facts: Iterable[Reason] = (),
+    retained: Mapping[int, float] | None = None,
 ) -> Inputs:
     """The sufficient inputs of a decision, with the estimator already run.
 
@@ -32,6 +35,8 @@ def estimate_inputs(
         halted: variants at 0 until a person resumes them.
         entered_later: variants added after the start.
         facts: holds found outside the engine.
+        retained: how much of each epoch's evidence still counts, see `forgetting`; None: nothing is forgotten. Only the
+            estimate fades, and what strategies see: the least number of trials is counted in full.
 
     Returns:
         Inputs with variants sorted by id. Sums that no data can have become an `invalid_input` fact, not an exception:
@@ -39,30 +44,19 @@ def estimate_inputs(
     """
     metric = experiment.primary_metric
     found = list(facts)
+    fade = None if retained is None else np.array([retained[epoch] for epoch in cells.epochs], float)
     try:
-        effects = estimate(cells, metric.kind)
+        effects = estimate(cells, metric.kind, fade)
     except InvalidInput as problem:
         effects = silent(len(cells.variants))
         found.append(invalid_input(str(problem)))
-    return _inputs(cells, effects, experiment, previous, now, changed_at, halted, entered_later, found)
-
-
-def _inputs(
-    cells: Cells,
-    effects: Estimate,
-    experiment: Experiment,
-    previous: Mapping[str, int],
-    now: int,
-    changed_at: int | None,
-    halted: Iterable[str],
-    entered_later: Iterable[str],
-    facts: Iterable[Reason],
-) -> Inputs:
-    metric = experiment.primary_metric
+    later = tuple(sorted(entered_later))
     return Inputs(
         variants=cells.variants,
         control=experiment.control,
         strategy=experiment.strategy,
+        objective=experiment.objective,
+        half_life_seconds=experiment.half_life_seconds,
         direction=metric.direction,
         kind=metric.kind,
         theta=effects.theta.tolist(),
@@ -71,11 +65,14 @@ def _inputs(
         prior_sd=effects.prior_sd,
         trials=cells.trials,
         successes=cells.totals,
+        faded_trials=None if fade is None else (fade @ cells.counts).tolist(),
+        faded_successes=None if fade is None else (fade @ cells.sums).tolist(),
         previous=dict(previous),
         constraints=experiment.constraints,
         halted=tuple(sorted(halted)),
-        entered_later=tuple(sorted(entered_later)),
+        entered_later=later,
+        entry_weights={v.id: v.entry_weight for v in experiment.variants if v.entry_weight and v.id in later},
         now=now,
         changed_at=changed_at,
-        facts=tuple(facts),
+        facts=tuple(found),
     )

@@ -1,4 +1,4 @@
-"""The decision in one sentence, and what would have to change for weights to move (further)."""
+"""The decision in words: what it rests on, what it does, what would have to change for weights to move (further)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,18 @@ from collections.abc import Sequence
 
 from trimtab.engine.guardrails import Box
 from trimtab.engine.verdicts import bound_by, change_text, why_text
-from trimtab.engine.wording import count, percent, points, span
+from trimtab.engine.wording import count, listed, percent, points, span
 from trimtab.schema.constraints import Constraints
-from trimtab.schema.decision import HoldCode, Reason
+from trimtab.schema.decision import HoldCode, Inputs, Reason, VerdictCode
+from trimtab.schema.experiment import Objective
+
+_MOST = 3  # of the variants that wait for evidence, how many are named
+_SHARED = {
+    "fixed": "shares stay in the ratio they have",
+    "heuristic": "shares are in the ratio of smoothed rates",
+    "thompson": "a share is the chance of being the best",
+    "top_two": "half goes to who is likely the best, half to its likely best rivals",
+}
 
 _UNTIL = {
     HoldCode.NOT_RUNNING: "the experiment runs",
@@ -23,6 +32,26 @@ _UNTIL = {
     HoldCode.MIN_TRIALS: "every variant has enough trials",
     HoldCode.UNCHANGED: "new outcomes change what the evidence asks for",
 }
+
+
+def basis(inputs: Inputs) -> str:
+    """What the proposal rests on: strategy, objective, and how much of the evidence still counts."""
+    name, objective = inputs.strategy, inputs.objective
+    own = _SHARED.get(name, f"shares are what strategy {name} makes of the evidence")
+    text = f"Strategy {name}, objective {objective}: "
+    match objective:
+        case Objective.EARN:
+            text += own
+        case Objective.FIND_BEST:
+            text += _SHARED["top_two"]
+        case Objective.MIXED:
+            text += f"one half as {name} has it ({own}), the other as top_two ({_SHARED['top_two']})"
+    if inputs.half_life_seconds is not None and inputs.faded_trials is not None:
+        text += (
+            f". Outcomes count half after each {span(inputs.half_life_seconds)}: {count(sum(inputs.trials))} trials "
+            f"amount to {count(sum(inputs.faded_trials))}"
+        )
+    return f"{text}."
 
 
 def story(variants: Sequence[str], box: Box, wanted: Sequence[float], parts: Sequence[int]) -> str:
@@ -40,15 +69,51 @@ def story(variants: Sequence[str], box: Box, wanted: Sequence[float], parts: Seq
 def next_move(
     variants: Sequence[str], box: Box, wanted: Sequence[float], parts: Sequence[int], constraints: Constraints
 ) -> str:
-    """What keeps whoever is furthest from its wish from getting there."""
+    """What keeps whoever is furthest from its wish from getting there, and what those with a settled share wait for."""
     far = [want * box.unit - got for want, got in zip(wanted, parts, strict=True)]
     lead = min(range(len(far)), key=lambda k: (-abs(far[k]), -far[k], k))
-    if abs(far[lead]) <= 1:
+    return " ".join([_furthest(lead, variants, box, wanted, parts, constraints), *_settled(variants, box)])
+
+
+def _furthest(
+    lead: int,
+    variants: Sequence[str],
+    box: Box,
+    wanted: Sequence[float],
+    parts: Sequence[int],
+    constraints: Constraints,
+) -> str:
+    code = bound_by(lead, box, wanted[lead], parts[lead])
+    if code not in _LOOSER:
         return "Weights are what the evidence asks for; new outcomes would have to change it."
     want = f"{variants[lead]} still wants {percent(wanted[lead])}"
     if parts[lead] != box.previous[lead] and _gets_closer(lead, box, wanted[lead], parts[lead]):
         return f"{want}: the next move may go on, {span(constraints.cooldown_seconds)} after this one."
-    return f"{want}: its limits, or those of the others, would have to change, or new outcomes what it wants."
+    return f"{want}: {_LOOSER[code]}, or new outcomes change what it wants."
+
+
+_LOOSER = {
+    VerdictCode.FLOOR: "its floor would have to be lower",
+    VerdictCode.CEILING: "its ceiling would have to be higher",
+    VerdictCode.MAX_STEP: "max_step would have to be larger",
+    VerdictCode.ROOM: "the limits of the others would have to leave it that",
+}
+
+
+def _settled(variants: Sequence[str], box: Box) -> list[str]:
+    """What would have to happen before those may move whose share is not the evidence's to decide."""
+    said = [
+        f"{variants[k]} moves too once it has {count(missing)} more trial{'s' if missing > 1 else ''}."
+        for k, missing in sorted(box.awaiting.items(), key=lambda item: (item[1], item[0]))
+    ]
+    if len(said) > _MOST:
+        said = [*said[:_MOST], f"{len(said) - _MOST} others wait for more."]
+    if box.halted:
+        names = listed([variants[k] for k in sorted(box.halted)])
+        said.append(f"{names} {'waits' if len(box.halted) == 1 else 'wait'} for a person to resume.")
+    if pins := sorted(box.pinned.keys() - box.halted - box.awaiting.keys()):
+        said.append(f"{listed([variants[k] for k in pins])} {'stays' if len(pins) == 1 else 'stay'} while pinned.")
+    return said
 
 
 def blocked_until(reasons: Sequence[Reason]) -> str:

@@ -52,12 +52,9 @@ class Belief:
         """(K,) P(best), rounded to 1e-9; where lower is better, P(lowest)."""
         return self._p_best(slice(None))
 
-    def p_best_without(self, left_out: int) -> Floats:
-        """(K,) P(best) among the others, 0 for the one left out."""
-        others = np.delete(np.arange(len(self.theta)), left_out)
-        result = np.zeros(len(self.theta))
-        result[others] = self._p_best(others)
-        return result
+    def p_best_among(self, places: npt.NDArray[np.intp]) -> Floats:
+        """(len(places),) P(best) among the variants at `places`, as if there were no others; rounded to 1e-9."""
+        return self.p_best if len(places) == len(self.theta) else self._p_best(places)
 
     @property
     def effects(self) -> Floats:

@@ -1,27 +1,47 @@
 """Strategies: what share each variant should have, before any guardrail. `strategy(name)` looks one up.
 
-A strategy is a pure function of `Evidence` that returns K shares ≥ 0 adding up to 1. To add one, write the function and
-enter it in `STRATEGIES`; guardrails, explanation and ledger need to know nothing of it.
+A strategy is a pure function of `Evidence` that returns K shares ≥ 0, in the order of the evidence; they are scaled to
+add up to 1. Guardrails, explanation and ledger need to know nothing of it. To add one of your own, give it a name with
+a dot and let the environment of the `decide` workers know it, as an entry point of an installed package,
+
+::
+
+    [project.entry-points."trimtab.strategies"]
+    "acme.softmax" = "acme.bandits:softmax"
+
+or, where you call `Engine` or `decide` yourself, with `register_strategy("acme.softmax", softmax)`. An experiment with
+`"strategy": "acme.softmax"` then uses it; where no worker knows it, its weights hold and say so. A strategy that draws
+at random, or asks the clock, could not be replayed from the ledger: let it depend on its evidence alone.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from trimtab.engine.probability import Floats
 from trimtab.errors import InvalidInput
-from trimtab.schema.experiment import MetricKind
+from trimtab.schema.experiment import CUSTOM_STRATEGY, MetricKind
+
+Places = npt.NDArray[np.intp]
+"""Which variants, by their place in the order of ids."""
+
+ENTRY_POINTS = "trimtab.strategies"
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a strategy may look at; arrays are (K,), in the order of variant ids.
+    """What a strategy may look at: of K variants whose shares are to be found; arrays are (K,), in the order of ids.
 
-    `successes` is the sum of the metric; `p_best_without(k)` gives P(best) among the variants other than k.
+    `trials` and `successes`, the sum of the metric, are what they amount to after forgetting; `previous` are shares, or
+    parts; `p_best_without(k)` (K,) gives P(best) among the variants other than k, 0 for k.
     """
 
     trials: Floats
@@ -34,7 +54,11 @@ class Evidence:
 
 
 class Strategy(Protocol):
-    """From evidence to proposed shares (K,)."""
+    """From evidence to proposed shares (K,), finite and ≥ 0.
+
+    Raises:
+        InvalidInput: this evidence has no answer; the weights hold, and the message says why.
+    """
 
     def __call__(self, evidence: Evidence, /) -> Floats: ...
 
@@ -89,7 +113,8 @@ def fixed(evidence: Evidence) -> Floats:
 
 
 def _normalised(scores: Floats) -> Floats:
-    shares: Floats = scores / scores.sum()
+    total = scores.sum()
+    shares: Floats = scores / total if total > 0 else np.full(len(scores), 1 / len(scores))
     return shares
 
 
@@ -101,14 +126,40 @@ STRATEGIES: dict[str, Strategy] = {
 }
 
 
+def register_strategy(name: str, strategy: Strategy) -> None:
+    """Make `strategy` known in this process as `name`, which has a dot, such as `acme.softmax`.
+
+    Raises:
+        InvalidInput: a name without a dot, which would hide one of ours or one to come, or one that is taken.
+    """
+    if not re.fullmatch(CUSTOM_STRATEGY, name):
+        raise InvalidInput(
+            f"A strategy of your own cannot be called {name!r}: give it a name with a dot, such as acme.softmax.",
+            field="strategy",
+            value=name,
+        )
+    if STRATEGIES.setdefault(name, strategy) is not strategy:
+        raise InvalidInput(f"There is another strategy called {name!r} already.", field="strategy", value=name)
+
+
 def strategy(name: str) -> Strategy:
-    """The strategy called `name`.
+    """The strategy called `name`: ours, registered, or an entry point of an installed package.
 
     Raises:
         InvalidInput: there is none; the message lists those there are.
     """
-    if name not in STRATEGIES:
+    found = STRATEGIES.get(name) or _installed(name)
+    if found is None:
         raise InvalidInput(
             f"Unknown strategy {name!r}; choose one of {', '.join(sorted(STRATEGIES))}.", field="strategy", value=name
         )
-    return STRATEGIES[name]
+    return found
+
+
+@cache
+def _installed(name: str) -> Strategy | None:
+    """The entry point of this name, if one is installed; looked up once in a process."""
+    for point in entry_points(group=ENTRY_POINTS, name=name):
+        found: Strategy = point.load()
+        return found
+    return None

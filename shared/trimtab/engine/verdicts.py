@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from trimtab.engine.guardrails import Box
-from trimtab.engine.wording import percent, points, told_apart
+from trimtab.engine.wording import count, percent, points, told_apart
 from trimtab.schema.decision import Verdict, VerdictCode
 
 _WHY: dict[VerdictCode, Callable[[int, Box], str]] = {
@@ -13,14 +13,18 @@ _WHY: dict[VerdictCode, Callable[[int, Box], str]] = {
     VerdictCode.FLOOR: lambda k, box: f"its floor is {percent(box.floor[k] / box.unit)}",
     VerdictCode.CEILING: lambda k, box: f"its ceiling is {percent(box.ceiling[k] / box.unit)}",
     VerdictCode.PIN: lambda *_: "it is pinned",
-    VerdictCode.AWAITING_EVIDENCE: lambda *_: "it was added later and still lacks the least number of trials",
+    VerdictCode.AWAITING_EVIDENCE: lambda k, box: f"it was added later and waits there for {_trials(box.awaiting[k])}",
     VerdictCode.HALTED: lambda *_: "it is halted until a person resumes it",
     VerdictCode.ROOM: lambda *_: "the limits of the others leave it that much",
 }
 
 
+_SETTLED = frozenset({VerdictCode.HALTED, VerdictCode.AWAITING_EVIDENCE, VerdictCode.PIN})
+"""Shares that evidence has no say in: there is nothing that such a variant could want."""
+
+
 def verdicts(variants: Sequence[str], box: Box, proposal: Sequence[float], parts: Sequence[int]) -> tuple[Verdict, ...]:
-    """A verdict for each variant that did not get what was proposed, after those that concern all of them."""
+    """A verdict for each variant whose share is settled or not what was proposed, after those on all of them."""
     single = [
         _verdict(variant, code, k, box, proposal, parts)
         for k, variant in enumerate(variants)
@@ -30,16 +34,16 @@ def verdicts(variants: Sequence[str], box: Box, proposal: Sequence[float], parts
 
 
 def bound_by(k: int, box: Box, wanted: float, got: int) -> VerdictCode | None:
-    """Which limit kept the variant at place `k` from the share it wanted; None if it got it, to the part."""
-    asked = wanted * box.unit
-    if abs(got - asked) <= 1:
-        return None
+    """Which limit gave the variant at place `k` its share; None if it got what it wanted, to the part."""
     if k in box.halted:
         return VerdictCode.HALTED
     if k in box.awaiting:
         return VerdictCode.AWAITING_EVIDENCE
     if k in box.pinned:
         return VerdictCode.PIN
+    asked = wanted * box.unit
+    if abs(got - asked) <= 1:
+        return None
     if asked < got == box.low(k):
         return VerdictCode.FLOOR if box.floor[k] >= box.previous[k] - box.step else VerdictCode.MAX_STEP
     if asked > got == box.high(k):
@@ -59,7 +63,13 @@ def why_text(code: VerdictCode | None, k: int, box: Box, wanted: float) -> str:
     """What the variant wants and what kept it from there: `it wants 97.3 %, and one move may …`."""
     if code is None:
         return "that is what the evidence asks for"
+    if code in _SETTLED:
+        return _WHY[code](k, box)
     return f"it wants {percent(wanted)}, and {_WHY[code](k, box)}"
+
+
+def _trials(number: int) -> str:
+    return "1 more trial" if number == 1 else f"{count(number)} more trials"
 
 
 def _verdict(

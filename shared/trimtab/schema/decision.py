@@ -12,7 +12,7 @@ from trimtab.ids import ExperimentId, VariantId
 from trimtab.schema.allocation import Parts
 from trimtab.schema.base import SCHEMA_VERSION, Schema
 from trimtab.schema.constraints import Constraints
-from trimtab.schema.experiment import MetricKind
+from trimtab.schema.experiment import MetricKind, Objective
 
 
 class Outcome(StrEnum):
@@ -83,6 +83,8 @@ class Inputs(Schema):
     variants: tuple[VariantId, ...]
     control: VariantId
     strategy: str
+    objective: Objective = Objective.EARN
+    half_life_seconds: float | None = Field(None, description="Age at which outcomes counted half; None: never.")
     direction: Literal["increase", "decrease"]
     kind: MetricKind = Field(description="Kind of the primary metric.")
     theta: tuple[float, ...] = Field(description="Effects θ̂ per variant; only contrasts mean anything.")
@@ -93,10 +95,17 @@ class Inputs(Schema):
     prior_sd: float = Field(description="τ of the prior N(0, τ²) on each effect; 0 where the data say nothing.")
     trials: tuple[int, ...] = Field(description="Trials of the primary metric per variant, over all epochs.")
     successes: tuple[float, ...] = Field(description="Sum of the primary metric per variant, over all epochs.")
+    faded_trials: tuple[float, ...] | None = Field(
+        None, description="What `trials` amount to after forgetting, which strategies see; None: nothing was forgotten."
+    )
+    faded_successes: tuple[float, ...] | None = Field(None, description="The same of `successes`.")
     previous: dict[VariantId, Parts]
     constraints: Constraints
     halted: tuple[VariantId, ...] = ()
     entered_later: tuple[VariantId, ...] = Field((), description="Variants added after the start.")
+    entry_weights: dict[VariantId, float] = Field(
+        default_factory=dict, description="Shares at which those added later wait, where they were given one."
+    )
     now: Instant
     changed_at: Instant | None = Field(description="When weights last changed by a decision; None: never.")
     facts: tuple[Reason, ...] = Field((), description="Holds found outside the engine, such as stale data.")
@@ -117,6 +126,7 @@ class Decision(Schema):
     inputs: Inputs
     posterior: dict[VariantId, Posterior]
     proposal: dict[VariantId, float]
+    basis: str = Field("", description="What the proposal rests on, in plain words.")
     verdicts: tuple[Verdict, ...]
     parts: dict[VariantId, Parts]
     reasons: tuple[Reason, ...]

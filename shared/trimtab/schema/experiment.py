@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
@@ -65,6 +66,19 @@ class MetricKind(StrEnum):
     REVENUE = "revenue"
 
 
+class Objective(StrEnum):
+    """What traffic is for: earn meanwhile, find the best soon, or half of each."""
+
+    EARN = "earn"
+    FIND_BEST = "find-best"
+    MIXED = "mixed"
+
+
+BUILT_IN_STRATEGIES = ("fixed", "heuristic", "thompson", "top_two")
+CUSTOM_STRATEGY = r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+"
+"""Names of strategies that others bring have a dot, so that a misspelt one of ours is refused before the start."""
+
+
 # Values are stored as round-half-even(x · scale): whole numbers need no fraction, the others keep six digits.
 _DEFAULT_SCALE = {
     MetricKind.BINARY: 1,
@@ -113,6 +127,11 @@ class Variant(Schema):
     id: VariantId
     description: str = Field("", max_length=1000)
     initial_weight: Share | None = Field(None, description="Share published at the start; default: equal shares.")
+    entry_weight: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = Field(
+        None,
+        description="Share at which a variant added later waits for min_trials; default: .05, within its floor and "
+        "ceiling, at most max_step or an equal share.",
+    )
     retired: bool = Field(False, description="Served to nobody any more; its id is never used again.")
 
 
@@ -131,7 +150,21 @@ class Experiment(Schema):
         "unit",
         description="One trial is a unit, counted once, or an event; `event` forgoes SRM and always-valid claims.",
     )
-    strategy: Literal["thompson", "top_two", "heuristic", "fixed"] = "thompson"
+    strategy: Annotated[str, Field(max_length=64)] = Field(
+        "thompson",
+        description="How evidence becomes shares: one of ours, or one of your own, whose name has a dot.",
+        json_schema_extra={"pattern": f"^({'|'.join(BUILT_IN_STRATEGIES)}|{CUSTOM_STRATEGY})$"},
+    )
+    objective: Objective = Field(
+        Objective.EARN,
+        description="What traffic is for: earn (as the strategy proposes), find-best (as top-two sampling does), or "
+        "mixed (half of each).",
+    )
+    half_life_seconds: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = Field(
+        None,
+        description="Age at which outcomes count half, for allocation only, on the log's clock; default: they never "
+        "fade.",
+    )
     constraints: Constraints = Field(default_factory=Constraints)
     recompute_seconds: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)] = Field(
         60, description="How often weights are recomputed."
@@ -185,6 +218,16 @@ class Experiment(Schema):
         least = min([DEFAULT_MIN_WEIGHT, *(share for share in shares if isinstance(share, float) and share > 0)])
         return {**data, "constraints": {**limits, "min_weight": least}}
 
+    @field_validator("strategy", mode="after")
+    @classmethod
+    def _known_strategy(cls, name: str) -> str:
+        if name not in BUILT_IN_STRATEGIES and not re.fullmatch(CUSTOM_STRATEGY, name):
+            raise ValueError(
+                f"unknown strategy {name!r}; choose one of {', '.join(BUILT_IN_STRATEGIES)}, "
+                "or one of your own, whose name has a dot, such as acme.softmax"
+            )
+        return name
+
     @field_validator("metrics", mode="after")
     @classmethod
     def _one_primary_metric(cls, metrics: tuple[Metric, ...]) -> tuple[Metric, ...]:
@@ -204,6 +247,12 @@ class Experiment(Schema):
         if repeated := _first_repeated([variant.id for variant in variants]):
             raise ValueError(f"variant id {repeated!r} is used twice")
         return variants
+
+    @model_validator(mode="after")
+    def _objective_fits(self) -> Self:
+        if self.strategy == "fixed" and self.objective is not Objective.EARN:
+            raise ValueError(f"objective {self.objective} moves traffic, which strategy fixed never does")
+        return self
 
     @model_validator(mode="after")
     def _weights_fit(self) -> Self:
@@ -254,13 +303,15 @@ class Experiment(Schema):
     @model_validator(mode="after")
     def _initial_weights_fit(self) -> Self:
         given = [variant.initial_weight for variant in self.variants if variant.initial_weight is not None]
-        # A variant added later has none: it enters at its floor.
+        # A variant added later has none, but an entry weight.
         if given and len(given) != len(self.variants) and abs(sum(given) - 1) > 1e-6:
             raise ValueError("variants.initial_weight: give it for every variant or for none")
         if given and abs(sum(given) - 1) > 1e-6:
             raise ValueError(f"variants.initial_weight: the shares add up to {sum(given):.6g}, not to 1")
         weights = {v.id: v.initial_weight for v in self.variants if v.initial_weight is not None}
         self._starts_within_limits("variants.initial_weight", weights)
+        entering = {v.id: v.entry_weight for v in self.variants if v.entry_weight is not None}
+        self._starts_within_limits("variants.entry_weight", entering)
         return self
 
     def _starts_within_limits(self, field: str, weights: Mapping[str, float]) -> None:

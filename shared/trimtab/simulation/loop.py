@@ -132,6 +132,8 @@ class _Loop:
         self.world, self.policy, self.rngs = world, policy, rngs
         self.parts = even_parts(world.present[0], runs)
         self.epoch, self.changed_at = np.zeros(runs, np.int64), np.full(runs, -1, np.int64)
+        self.started_at = np.full((runs, steps + 1), -1, np.int64)
+        self.started_at[:, 0] = 0
         self.served, self.epochs = np.zeros((runs, steps, size), np.int64), np.zeros((runs, steps), np.int64)
         self.drawn, self.arrived = Sums.zeros(len(world.arrival), runs, steps, size), Sums.zeros(runs, steps, size)
 
@@ -159,6 +161,7 @@ class _Loop:
             sums=self.arrived[:, :reached],
             parts=self.parts,
             changed_at=self.changed_at,
+            started_at=self.started_at[:, :reached],
             present=present,
             entered_later=present & (np.array(self.world.enters) > 0),
         )
@@ -166,4 +169,5 @@ class _Loop:
         moved = (choice.parts != self.parts).any(axis=1)
         self.epoch, self.parts = self.epoch + moved, choice.parts
         self.changed_at = np.where(moved, now, self.changed_at)
+        self.started_at[moved, self.epoch[moved]] = now
         return choice.results

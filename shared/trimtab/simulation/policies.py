@@ -13,11 +13,19 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from trimtab.engine import Cells, Result, decide, estimate_inputs, probability_best_beta, probability_best_normal
-from trimtab.engine.guardrails import make_box
+from trimtab.engine import (
+    Cells,
+    Result,
+    decide,
+    estimate_inputs,
+    probability_best_beta,
+    probability_best_normal,
+    retention,
+)
+from trimtab.engine.guardrails import Wait, entry_share, make_box
 from trimtab.schema.base import PARTS
 from trimtab.schema.constraints import Constraints
-from trimtab.schema.experiment import Experiment, MetricKind
+from trimtab.schema.experiment import Experiment, MetricKind, Objective
 from trimtab.simulation.outcomes import Floats
 from trimtab.simulation.sums import Ints, Sums
 from trimtab.simulation.worlds import World
@@ -28,8 +36,9 @@ class Seen:
     """What a policy may look at before a step, for R runs.
 
     `sums` are (R, E, K): what has arrived, by the epoch that served it; epochs that a run has not reached are zeros.
-    `parts` (R, K) are in force; `changed_at` (R,) is when they last changed by a decision, −1 for never, and `now`
-    the instant of this decision, both in milliseconds since the start. `present` (K,) says who can be served from this
+    `parts` (R, K) are in force; `changed_at` (R,) is when they last changed by a decision, −1 for never, `started_at`
+    (R, E) when each epoch began, −1 for not yet, and `now` the instant of this decision, all in milliseconds since the
+    start. `present` (K,) says who can be served from this
     step on, `entered_later` (K,) which of those were added after the start.
     """
 
@@ -38,6 +47,7 @@ class Seen:
     sums: Sums
     parts: Ints
     changed_at: Ints
+    started_at: Ints
     present: npt.NDArray[np.bool_]
     entered_later: npt.NDArray[np.bool_]
 
@@ -75,19 +85,40 @@ class Service:
     constraints: Constraints = field(default_factory=Constraints)
     strategy: str = "thompson"
     name: str = "service"
+    objective: Objective = Objective.EARN
+    half_life_seconds: float | None = None
 
     def choose(self, seen: Seen) -> Choice:
-        experiment = _experiment(seen, self.strategy, self.constraints)
+        experiment = self._experiment(seen)
         results = tuple(self._decide(seen, run, experiment) for run in range(seen.runs))
         parts = seen.parts.copy()
         ids = seen.ids
         parts[:, seen.present] = [[result.parts[variant] for variant in ids] for result in results]
         return Choice(parts, results)
 
+    def _experiment(self, seen: Seen) -> Experiment:
+        outcome = seen.world.outcome
+        return Experiment.parse(
+            {
+                "id": "simulated",
+                "variants": [{"id": variant} for variant in seen.ids],
+                "metrics": [{"name": "outcome", "kind": outcome.kind, "scale": outcome.scale, "cap": outcome.cap}],
+                "strategy": self.strategy,
+                "objective": self.objective,
+                "half_life_seconds": self.half_life_seconds,
+                "constraints": self.constraints.model_dump(),
+                "salt": "simulated",
+            }
+        )
+
     def _decide(self, seen: Seen, run: int, experiment: Experiment) -> Result:
         columns = np.flatnonzero(seen.present)
         names = np.array(seen.world.variants)
         changed_at = int(seen.changed_at[run])
+        retained = None
+        if self.half_life_seconds is not None:
+            started = {epoch: int(at) for epoch, at in enumerate(seen.started_at[run]) if at >= 0}
+            retained = retention(started, seen.now, self.half_life_seconds)
         return decide(
             estimate_inputs(
                 cells_of(seen.world, seen.sums[run], seen.present),
@@ -96,6 +127,7 @@ class Service:
                 now=seen.now,
                 changed_at=None if changed_at < 0 else changed_at,
                 entered_later=[str(name) for name in names[seen.entered_later]],
+                retained=retained,
             )
         )
 
@@ -158,21 +190,7 @@ def cells_of(world: World, sums: Sums, present: npt.NDArray[np.bool_]) -> Cells:
     place = np.ix_(rows, np.flatnonzero(present))
     n, total, total_sq = (array[place].astype(object) for array in (sums.n, sums.total, sums.total_sq))
     ids = tuple(world.variants[k] for k in np.flatnonzero(present))
-    return Cells(ids, n, total, total_sq, world.outcome.scale)
-
-
-def _experiment(seen: Seen, strategy: str, constraints: Constraints) -> Experiment:
-    outcome = seen.world.outcome
-    return Experiment.parse(
-        {
-            "id": "simulated",
-            "variants": [{"id": variant} for variant in seen.ids],
-            "metrics": [{"name": "outcome", "kind": outcome.kind, "scale": outcome.scale, "cap": outcome.cap}],
-            "strategy": strategy,
-            "constraints": constraints.model_dump(),
-            "salt": "simulated",
-        }
-    )
+    return Cells(ids, n, total, total_sq, world.outcome.scale, tuple(rows.tolist()))
 
 
 def _pooled_p_best(seen: Seen) -> Floats:
@@ -198,7 +216,11 @@ def _guard(proposal: Floats, seen: Seen, limits: Constraints) -> Choice:
     moves = ~(lacking[:, ~later].any(axis=1) | resting)
     parts, columns, ids = seen.parts.copy(), np.flatnonzero(seen.present), seen.ids
     for run in np.flatnonzero(moves):
-        awaiting = [ids[k] for k in np.flatnonzero(lacking[run] & later)]
-        box = make_box(ids, parts[run, columns].tolist(), limits, awaiting=awaiting)
+        before = parts[run, columns].tolist()
+        waits = {
+            ids[k]: Wait(before[k] or round(PARTS * entry_share(ids[k], len(ids), limits)), limits.min_trials)
+            for k in np.flatnonzero(lacking[run] & later)
+        }
+        box = make_box(ids, before, limits, awaiting=waits)
         parts[run, columns] = box.nearest(proposal[run].tolist())
     return Choice(parts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimtab.engine.guardrails import make_box
+from trimtab.engine.guardrails import Wait, make_box
 from trimtab.engine.verdicts import bound_by, verdicts
 from trimtab.schema.base import PARTS
 from trimtab.schema.constraints import Constraints
@@ -57,12 +57,18 @@ def test_halted_pinned_and_waiting_variants_keep_their_places() -> None:
     """Halted at 0, a pin at its share, a variant without evidence at its entry weight; the others move."""
     limits = Constraints(min_weight=.05, max_step=.1, pins={"a": .2})
     previous = [200_000, 300_000, 0, 100_000, 400_000]
-    box = make_box("abcde", previous, limits, halted="c", awaiting="d")
-    wanted = [0.0, 1.0, 0.0, 0.0, 0.0]
+    box = make_box("abcde", previous, limits, halted="c", awaiting={"d": Wait(100_000, 7)})
+    wanted = [0.0, 1.0, 0.0, 0.1, 0.0]
     parts = box.nearest(wanted)
     assert parts == [200_000, 400_000, 0, 100_000, 300_000]
     bounds = [bound_by(k, box, wanted[k], parts[k]) for k in range(5)]
-    assert bounds == [VerdictCode.PIN, VerdictCode.MAX_STEP, None, VerdictCode.AWAITING_EVIDENCE, VerdictCode.MAX_STEP]
+    assert bounds == [
+        VerdictCode.PIN,
+        VerdictCode.MAX_STEP,
+        VerdictCode.HALTED,
+        VerdictCode.AWAITING_EVIDENCE,
+        VerdictCode.MAX_STEP,
+    ]
 
 
 def test_limits_that_leave_no_weights_give_way_and_say_so() -> None:

@@ -95,6 +95,8 @@ def picture(decision: Decision, number: int | None = -1) -> list[RenderableType]
     if decision.count > 1:
         head += f" · repeated {decision.count} times since {render.instant(decision.first_decided_at)}"
     things = [render.text(head, "bold"), render.text(decision.sentence), _known(decision), _way(decision)]
+    if decision.basis:
+        things.insert(2, render.text(decision.basis))
     sentences = [reason.sentence for reason in decision.reasons] + [verdict.sentence for verdict in decision.verdicts]
     things += [render.text(f"· {line}") for line in sentences if line != decision.sentence]
     things.append(render.text(f"To move (further): {decision.would_move}", "italic"))

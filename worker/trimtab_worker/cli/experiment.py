@@ -31,6 +31,12 @@ def create(
     strategy: Annotated[
         str | None, typer.Option(help="Without a FILE: thompson, top_two, heuristic, or fixed for an A/B test.")
     ] = None,
+    objective: Annotated[
+        str | None, typer.Option(help="Without a FILE: earn (the default), find-best or mixed: what traffic is for.")
+    ] = None,
+    half_life_seconds: Annotated[
+        float | None, typer.Option(help="Without a FILE: age at which outcomes count half for weights; default: never.")
+    ] = None,
     assignment_ratio: Annotated[
         str | None, typer.Option(help="Of an A/B test: VARIANT=SHARE,VARIANT=SHARE; default: equal shares.")
     ] = None,
@@ -45,6 +51,8 @@ def create(
     more = {
         "constraints": preset,
         "strategy": strategy,
+        "objective": objective,
+        "half_life_seconds": half_life_seconds,
         "assignment_ratio": definition.parse_ratio(assignment_ratio),
         "min_sample_size": min_sample_size,
     }
@@ -168,13 +176,16 @@ def update(
 def add_variant(
     experiment: options.ExperimentId,
     variant: Annotated[str, typer.Argument(help="Id of the new variant; never one that was used before.")],
+    weight: Annotated[
+        float | None, typer.Option(help="Share at which it waits for its evidence; default: .05, or its floor if more.")
+    ] = None,
     reason: options.Reason = "",
     by: options.By = None,
     data_dir: options.DataDir = None,
 ) -> None:
-    """Add a variant to a live experiment; the next decision gives it its floor."""
-    revision = session.control().add_variant(experiment, variant, reason=reason, by=by)
-    render.say(f"Added {variant} to {experiment}, to enter at its floor: revision {revision}.")
+    """Add a variant to a live experiment; it waits at a small share for its evidence."""
+    revision = session.control().add_variant(experiment, variant, weight=weight, reason=reason, by=by)
+    render.say(f"Added {variant} to {experiment}, to enter with the next decision: revision {revision}.")
 
 
 @app.command("retire-variant")
@@ -231,7 +242,13 @@ def _overview(published: Published) -> Any:
     grid.add_row("status", _status(published))
     grid.add_row("revision", f"{published.revision}, epoch {_epoch(published) or 'none yet'}")
     grid.add_row("metrics", "\n".join(map(_metric, experiment.metrics)))
-    grid.add_row("strategy", f"{experiment.strategy}, every {experiment.recompute_seconds:g} s, per {experiment.unit}")
+    half_life = experiment.half_life_seconds
+    forgets = "" if half_life is None else f", outcomes count half after {half_life:g} s"
+    grid.add_row(
+        "strategy",
+        f"{experiment.strategy}, objective {experiment.objective}, every {experiment.recompute_seconds:g} s, "
+        f"per {experiment.unit}{forgets}",
+    )
     grid.add_row(
         "constraints",
         f"min_weight {limits.min_weight:g}, max_step {limits.max_step:g}, min_trials {limits.min_trials:,}, "

@@ -12,6 +12,7 @@ from trimtab_worker.cli import options, render
 
 if TYPE_CHECKING:
     from trimtab.schema.constraints import Constraints
+    from trimtab.schema.experiment import Objective
     from trimtab.simulation import History, Policy, Summary, World
 
 _LOW, _HIGH = .05, .06
@@ -35,6 +36,13 @@ def simulate(
     strategy: Annotated[
         list[str] | None, typer.Option(help="thompson, top_two, heuristic or fixed; repeatable, to compare.")
     ] = None,
+    objective: Annotated[
+        list[str] | None, typer.Option(help="earn, find-best or mixed; repeatable, to compare.")
+    ] = None,
+    half_life_seconds: Annotated[
+        list[float] | None,
+        typer.Option(min=1, help="Age at which outcomes count half; repeatable, to compare; default: never."),
+    ] = None,
     preset: Annotated[
         list[str] | None,
         typer.Option(help="safe_defaults, neutral_defaults or explore_defaults; repeatable, to compare."),
@@ -55,8 +63,8 @@ def simulate(
 ) -> None:
     """Try strategies and limits in a world of known truth.
 
-    Regret is what is lost against always serving the best variant. Give --strategy or --preset more than once to
-    compare.
+    Regret is what is lost against always serving the best variant. Give --strategy, --objective, --half-life-seconds or
+    --preset more than once to compare.
     """
     from dataclasses import replace
 
@@ -82,7 +90,12 @@ def simulate(
         "cooldown_seconds": cooldown_seconds,
     }
     given = {key: value for key, value in overrides.items() if value is not None}
-    policies = _policies(found, strategy or ["thompson"], preset or [""], given, against or [])
+    choices: dict[str, list[Any]] = {
+        "strategy": strategy or ["thompson"],
+        "objective": objective or ["earn"],
+        "half_life_seconds": half_life_seconds or [None],
+    }
+    policies = _policies(choices, preset or [""], given, against or [])
     histories = []
     for policy in policies:
         render.note(f"{policy.name}: {runs} runs of {found.steps} decisions …")
@@ -125,23 +138,37 @@ def _numbers(details: dict[str, str], option: str) -> dict[str, float]:
 
 
 def _policies(
-    world: World, strategies: list[str], presets: list[str], overrides: dict[str, Any], against: list[str]
+    choices: dict[str, list[Any]], presets: list[str], overrides: dict[str, Any], against: list[str]
 ) -> list[Policy]:
-    """Every strategy under every preset, then the baselines under the first."""
+    """Every combination of choices under every preset, then the baselines under the first."""
+    from itertools import product
+
     from trimtab.errors import ConfigurationError
     from trimtab.simulation import BASELINES, Service
 
     limits = {preset: _constraints(preset, overrides) for preset in presets}
     policies: list[Policy] = []
-    for strategy in strategies:
+    for strategy, objective, half_life in product(*choices.values()):
         for preset, constraints in limits.items():
-            name = f"{strategy}, {preset}" if preset else strategy
-            policies.append(Service(constraints, strategy, name))
+            fades = "" if half_life is None else f"half-life {half_life:g} s"
+            name = ", ".join(filter(None, [strategy, "" if objective == "earn" else objective, fades, preset]))
+            policies.append(Service(constraints, strategy, name, _objective(objective), half_life))
     for baseline in against:
         if baseline not in BASELINES:
             raise ConfigurationError(f"There is no baseline {baseline!r}; choose one of {', '.join(BASELINES)}.")
         policies.append(BASELINES[baseline](limits[presets[0]]))
     return policies
+
+
+def _objective(name: str) -> Objective:
+    from trimtab.schema.experiment import Objective
+
+    try:
+        return Objective(name)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{name!r} is none of {', '.join(Objective)}", param_hint="--objective"
+        ) from None
 
 
 def _constraints(preset: str, overrides: dict[str, Any]) -> Constraints:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from trimtab.engine import Cells, Result, decide, estimate_inputs
+from trimtab.engine import Cells, Result, decide, estimate_inputs, retention
 from trimtab.errors import Conflict, IllegalTransition, LogGap, NotFound
 from trimtab.fold import ExperimentState, PartitionState
 from trimtab.fold.state import CLOSED
@@ -75,7 +75,7 @@ class Reallocate:
         )
         cells = gather_cells(current.experiment, split_sums(current.experiment, state))
         harms = tuple(harm for harm in find_harm(current.experiment, cells) if harm.treatment not in current.excused)
-        inputs = gather(current, state, cells, facts, harms, now)
+        inputs = gather(current, state, cells, facts, harms, now, clock=partition.clock)
         decision = _decision(current, decide(inputs), inputs, harms, data_until=partition.clock)
         if not dry_run:
             tests = look_again(current.experiment, cells, parse_tests(current.claims)) if state else {}
@@ -157,8 +157,13 @@ def gather(
     facts: tuple[Reason, ...],
     harms: tuple[Harm, ...],
     now: int,
+    *,
+    clock: int,
 ) -> Inputs:
-    """The sufficient inputs of a decision: the estimator run over the primary metric's cells, epoch by epoch."""
+    """The sufficient inputs of a decision: the estimator run over the primary metric's cells, epoch by epoch.
+
+    What the experiment forgets is forgotten here, on the log's `clock`; tests, harm and split see `cells` as they are.
+    """
     experiment = current.experiment
     halted = dict.fromkeys([*current.halted, *(harm.treatment for harm in harms)])
     return estimate_inputs(
@@ -170,7 +175,14 @@ def gather(
         halted=[variant for variant in halted if variant in experiment.active_ids],
         entered_later=[variant for variant in (state.entered if state else ()) if variant in experiment.active_ids],
         facts=facts,
+        retained=_retained(experiment.half_life_seconds, state, clock),
     )
+
+
+def _retained(half_life_seconds: float | None, state: ExperimentState | None, clock: int) -> dict[int, float] | None:
+    if half_life_seconds is None or state is None:
+        return None
+    return retention({epoch: record.started_at for epoch, record in state.epochs.items()}, clock, half_life_seconds)
 
 
 def _disagreement(current: Published, state: ExperimentState | None) -> Iterator[Reason]:
@@ -232,6 +244,7 @@ def _decision(
         inputs=inputs,
         posterior=result.posterior,
         proposal=result.proposal,
+        basis=result.basis,
         verdicts=result.verdicts,
         parts={variant: result.parts.get(variant, 0) for variant in current.experiment.variant_ids},
         reasons=result.reasons,
