@@ -23,6 +23,7 @@ from trimtab import addresses, errors
 from trimtab.addresses import Addresses
 from trimtab.errors import ErrorCode
 from trimtab.schema.dead_letter import DeadLetterCode
+from trimtab.schema.thresholds import DecisionThresholds
 from trimtab.settings import GROUPS, Settings
 from trimtab_worker import cli
 from trimtab_worker.cli.app import app as cli_app
@@ -75,6 +76,12 @@ def test_every_dead_letter_code_stands_in_the_readme_once() -> None:
     cells = [row for left in rows("code", header, "code", header) for row in (left[:2], left[2:])]
     codes = [code.strip("`") for code, meaning in cells if meaning]
     assert sorted(codes) == sorted(code.value for code in DeadLetterCode)
+
+
+def test_every_decision_threshold_stands_in_the_readme_with_its_default() -> None:
+    header = "what, where u is control's mean (the standard deviation of a continuous metric)"
+    documented = {name: json.loads(default) for name, default, _ in rows("field of `thresholds`", "default", header)}
+    assert documented == {f"`{name}`": value for name, value in DecisionThresholds().model_dump().items()}
 
 
 def test_every_celery_task_stands_in_the_readme() -> None:
