@@ -1,19 +1,22 @@
-# Every target works alone, first, from a fresh clone: it needs Python 3.11 or newer with pip, and nothing else.
+# Every target works alone, first, from a fresh clone: it needs Python 3.11 or newer with pip, and nothing else unless
+# its line says so.
 #   make demo            the whole system on this machine, with traffic, for SECONDS (60)
 #   make test            all tests; they start their own servers.  ARGS="-k fold" narrows them
+#   make test-node       the tests with Node's SDKs; needs Node 20.17 or newer with npm, and a C compiler, too
 #   make check           linter, types, import contracts
 #   make bench           measurements
 #   make statistics      the statistical bars at full size
-#   make schemas         JSON Schemas from the models
+#   make schemas         JSON Schemas from the models, and the gateway's OpenAPI document
 PYTHON  ?= $(shell command -v python3.11 || command -v python3)
 VENV    ?= .venv
 BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
+NODE_STAMP := tests/node/node_modules/.package-lock.json
 SECONDS := 60
 ARGS    ?=
 
 .DEFAULT_GOAL := install
-.PHONY: install demo test check bench statistics schemas constraints clean
+.PHONY: install demo test test-node check bench statistics schemas constraints clean
 
 install: $(STAMP)
 
@@ -28,6 +31,13 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest $(ARGS)
+
+test-node: $(STAMP) $(NODE_STAMP)
+	$(BIN)/python -m pytest tests/node $(ARGS)
+
+$(NODE_STAMP): tests/node/package-lock.json
+	cd tests/node && npm ci --ignore-scripts --no-audit --no-fund
+	touch $@
 
 check: $(STAMP)
 	$(BIN)/ruff check .
@@ -47,6 +57,7 @@ constraints: $(STAMP)
 
 schemas: $(STAMP)
 	$(BIN)/python -m trimtab.schema.documents deploy/schemas
+	$(BIN)/python -m trimtab_worker.gateway.openapi deploy/schemas/openapi.json
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

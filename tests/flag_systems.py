@@ -59,9 +59,9 @@ def written(document: Mapping[str, Any], directory: Path, name: str) -> Path:
     return path
 
 
-def served(command: Sequence[str], document: Path, units: int = UNITS) -> list[str | None]:
-    """The variants of user-0, user-1, … as the program `command` serves them from `document`."""
-    arguments = [*command, str(document), START.experiment_id, str(units)]
+def served(command: Sequence[str], source: str, units: int = UNITS) -> list[str | None]:
+    """The variants of user-0, user-1, … as the program `command` serves them from `source`, a file or an address."""
+    arguments = [*command, source, START.experiment_id, str(units)]
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     variants = json.loads(done.stdout)
@@ -70,7 +70,7 @@ def served(command: Sequence[str], document: Path, units: int = UNITS) -> list[s
 
 
 def served_by_python(sdk: str, document: Path, units: int = UNITS) -> list[str | None]:
-    return served([sys.executable, str(SDKS), sdk], document, units)
+    return served([sys.executable, str(SDKS), sdk], str(document), units)
 
 
 def changed(before: Sequence[str | None], after: Sequence[str | None]) -> float:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from openfeature.contrib.tools.flagd.core.targeting import targeting
+from openfeature.evaluation_context import EvaluationContext
 
 from flag_systems import (
     CONCLUDED,
@@ -56,3 +58,11 @@ def test_an_sdk_serves_many_segments_and_nobody_a_halted_variant(sdk: str, tmp_p
     served = served_by_python(sdk, written(document_of(MANY_SEGMENTS, sdk), tmp_path, "many"))
     assert_split(served, placement.shares)
     assert "E" not in served
+
+
+@pytest.mark.parametrize("unit", [None, "", "user-1"])
+def test_flagd_serves_the_default_variant_where_nobody_is_named(unit: str | None) -> None:
+    """Not the variant that happens to own the bucket of an empty text."""
+    rule = document_of(START, "flagd")["flags"]["checkout"]["targeting"]
+    chosen = targeting("checkout", rule, EvaluationContext(targeting_key=unit))
+    assert (chosen is None) == (not unit)
