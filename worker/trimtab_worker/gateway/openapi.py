@@ -39,6 +39,7 @@ def document() -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for endpoint in ENDPOINTS:
         paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, models)
+    refusals = _refusals(models)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -49,6 +50,7 @@ def document() -> dict[str, Any]:
         "servers": [{"url": "/"}],
         "paths": paths,
         "components": {
+            "responses": refusals,
             "schemas": dict(sorted(models.definitions.items())),
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
@@ -100,10 +102,26 @@ def _responses(endpoint: Endpoint, models: _Models) -> dict[str, Any]:
     if endpoint.tagged:
         responses["304"] = {"description": "Not Modified", "headers": _ETAG}
     for status in (*endpoint.refusals, *(() if endpoint.role is Role.ANYONE else _OF_KEYS)):
-        content = {MEDIA_TYPE: {"schema": models.schema(Problem)}}
-        problem = {"description": HTTPStatus(status).phrase, "content": content}
-        responses[str(status)] = problem | ({"headers": _RETRY} if status in _RETRIED else {})
+        responses[str(status)] = {"$ref": f"#/components/responses/{_refusal_name(status)}"}
     return responses
+
+
+def _refusals(models: _Models) -> dict[str, Any]:
+    """Every refusal that some address gives, described once."""
+    statuses = {status for endpoint in ENDPOINTS for status in endpoint.refusals} | set(_OF_KEYS)
+    content = {MEDIA_TYPE: {"schema": models.schema(Problem)}}
+    return {
+        _refusal_name(status): {
+            "description": HTTPStatus(status).phrase,
+            "content": content,
+            **({"headers": _RETRY} if status in _RETRIED else {}),
+        }
+        for status in sorted(statuses)
+    }
+
+
+def _refusal_name(status: int) -> str:
+    return HTTPStatus(status).name.title().replace("_", "")
 
 
 def _operation_id(endpoint: Endpoint) -> str:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -27,7 +28,7 @@ from trimtab_worker.gateway.documents import (
     EvaluationSuccess,
     Readiness,
 )
-from trimtab_worker.gateway.events import CLOUD_EVENT, CLOUD_EVENTS, CloudEvent
+from trimtab_worker.gateway.events import CLOUD_EVENT, CLOUD_EVENTS, MAX_ROWS, CloudEvent
 
 Handler = Callable[[Desk, Request], Awaitable[Response]]
 Model = Any  # a pydantic model, an annotated type, or None for "any JSON"
@@ -77,6 +78,7 @@ def _path(name: str, schema: dict[str, Any]) -> dict[str, Any]:
 
 
 _READ = Role.READER
+_SEVERAL = Field(min_length=1, max_length=MAX_ROWS)
 _TEXT = {"type": "string", "minLength": 1}
 
 ENDPOINTS: tuple[Endpoint, ...] = (
@@ -88,9 +90,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "POST", "/v1/events", Role.PRODUCER, take_events, "Add outcome events to the log, all of them or none.",
         {202: Accepted}, parameters=(_IDEMPOTENCY,), refusals=(400, 408, 413, 415, 429, 503),
         takes={
-            JSON: OutcomeEvent | list[OutcomeEvent],
+            JSON: OutcomeEvent | Annotated[list[OutcomeEvent], _SEVERAL],
             CLOUD_EVENT: CloudEvent,
-            CLOUD_EVENTS: list[CloudEvent],
+            CLOUD_EVENTS: Annotated[list[CloudEvent], _SEVERAL],
         },
     ),
     Endpoint(
