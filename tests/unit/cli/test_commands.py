@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from servers import wait_until
+from trimtab import FlagClient
 from trimtab_worker.bootstrap import Services
 from trimtab_worker.cli import run
 from trimtab_worker.embedded import EmbeddedServer
@@ -206,6 +208,26 @@ def test_the_weights_as_json_are_the_polled_document(running: Cli, server: Embed
     with redis.Redis.from_url(server.url) as client:
         polled = json.loads(client.get("trimtab:{checkout}:weights"))
     assert running("weights", "checkout", "--json").json == polled
+
+
+def test_who_serves_the_weights_is_told_and_who_serves_old_ones(running: Cli, server: EmbeddedServer) -> None:
+    assert "No flag client says that it serves them." in running("weights", "checkout").out
+    with (
+        FlagClient(server.url, experiments=["checkout"], name="web-1", poll_seconds=0.05) as current,
+        FlagClient(server.url, experiments=["checkout"], name="web-2", poll_seconds=3600, wake_up=False) as late,
+    ):
+        wait_until(lambda: current.counts.reports and late.counts.reports)
+        assert "Served by 2 clients: 2 current." in running("weights", "checkout").out
+        running("halt", "checkout", "--variant", "b", "--reason", "errors")
+        wait_until(lambda: current.counts.reports > 1)
+        listed = {note["name"]: note for note in running("weights", "checkout", "--clients", "--json").json}
+        assert {name: (note["state"], note["epoch"]) for name, note in listed.items()} == {
+            "web-1": ("current", 2),
+            "web-2": ("behind", 1),
+        }
+        table = running("weights", "checkout", "--clients").out
+        assert "web-2" in table
+        assert "Served by 2 clients: 1 current, 1 behind." in table
 
 
 def test_the_stream_key_is_one_line_fit_for_redis_cli(running: Cli) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trimtab.errors import NotFound
-from trimtab_worker.cli import options, render, session
+from trimtab_worker.cli import options, render, serving, session
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -23,21 +23,26 @@ def weights(
     experiment: options.ExperimentId,
     watch: Annotated[bool, typer.Option("--watch", help="Go on, and show every change.")] = False,
     interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks while watching.")] = 1.0,
+    clients: Annotated[bool, typer.Option("--clients", help="List the flag clients, and what each serves.")] = False,
     data_dir: options.DataDir = None,
     json: options.Json = False,
 ) -> None:
     """Show the allocation in force.
 
-    With --json it is exactly the document that flag systems poll.
+    With --json it is exactly the document that flag systems poll. Flag clients say every half minute what they serve;
+    --clients lists them, also with --json.
     """
     control = session.control()
     allocation = published_allocation(control, experiment)  # says what is missing, before anything is drawn
-    if watch:
+    if clients:
+        _clients(allocation, as_json=json)
+    elif watch:
         _watch(control, experiment, interval, as_json=json)
     elif json:
         render.show_json(allocation.model_dump(mode="json"))
     else:
-        render.show(*_picture(allocation))
+        served = serving.sentence(serving.notes_on(experiment), allocation)
+        render.show(*_picture(allocation), render.text(served))
 
 
 def published_allocation(control: Control, experiment: str) -> Allocation:
@@ -53,6 +58,15 @@ def published_allocation(control: Control, experiment: str) -> Allocation:
             f"run: trimtab experiment start {experiment}"
         )
     return published.allocation
+
+
+def _clients(allocation: Allocation, *, as_json: bool) -> None:
+    notes = serving.notes_on(allocation.experiment_id)
+    if as_json:
+        render.show_json(serving.documents(notes, allocation))
+    else:
+        table = [serving.table(notes, allocation)] if notes else []
+        render.show(*table, render.text(serving.sentence(notes, allocation)))
 
 
 def _picture(allocation: Allocation) -> list[RenderableType]:
