@@ -1,0 +1,132 @@
+"""Processes to be killed: drains and recomputes without Celery, started in milliseconds, ended by their process ids."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from typing import Any, Self
+
+import structlog
+
+from trimtab.adapters.redis.connection import UNREACHABLE, connect
+from trimtab.adapters.redis.partition import RedisPartition
+from trimtab.adapters.redis.publication import RedisPublications
+from trimtab.errors import Conflict
+from trimtab_worker.services.ingest import Ingest
+from trimtab_worker.services.maintain import Maintain
+from trimtab_worker.services.reallocate import Reallocate
+
+# One server process imports everything once and forks the others: a worker is there in some milliseconds.
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["faults.processes"])
+BETWEEN_ATTEMPTS_SECONDS = 0.02
+RETENTION_BYTES = 4 << 20
+
+
+def drain_for_ever(url: str, retention_bytes: int = RETENTION_BYTES) -> None:
+    """What an ingest worker does: drains, then upkeep, through whatever happens to the connection."""
+    _quiet()
+    with connect(url) as client:
+        ingest = Ingest(RedisPartition(client, 0))
+
+        def work() -> None:
+            ingest.drain(holder=str(os.getpid()), park_seconds=0.2, block_ms=100)
+            Maintain(ingest.store, retention_bytes).run()
+
+        _for_ever(work)
+
+
+def drain_without_lease(url: str) -> None:
+    """Read, fold and commit beside everybody else who does."""
+    _quiet()
+    with connect(url) as client:
+        ingest = Ingest(RedisPartition(client, 0))
+        report = DrainReports()
+        _for_ever(lambda: report.add(ingest))
+
+
+class DrainReports:
+    """Folds without asking for the lease; a lost race costs only the work."""
+
+    def add(self, ingest: Ingest) -> None:
+        from trimtab_worker.services.ingest import DrainReport
+
+        report = DrainReport()
+        ingest.step(report, 100)
+        if report.lost_races:
+            ingest.store._client.hincrby("test:races", "lost", report.lost_races)
+
+
+def recompute_for_ever(url: str, experiment: str, seconds: float = 0.05) -> None:
+    """What a decide worker does, without waiting for a tick."""
+    _quiet()
+    with connect(url) as client:
+        service = Reallocate(RedisPublications(client), lambda _: RedisPartition(client, 0))
+
+        def work() -> None:
+            try:
+                service.recompute(experiment)
+            except Conflict:
+                return
+            time.sleep(seconds)
+
+        _for_ever(work)
+
+
+def _for_ever(work: Callable[[], None]) -> None:
+    while True:
+        try:
+            work()
+        except UNREACHABLE:
+            time.sleep(BETWEEN_ATTEMPTS_SECONDS)
+
+
+def _quiet() -> None:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+
+
+class Crew:
+    """Processes that are there whatever happens: who is killed is replaced at once."""
+
+    def __init__(self) -> None:
+        self.killed: list[int] = []
+        self._members: list[tuple[Any, Callable[..., None], tuple[Any, ...]]] = []
+
+    def add(self, run: Callable[..., None], *arguments: Any) -> None:
+        self._members.append((_start(run, arguments), run, arguments))
+
+    @property
+    def pids(self) -> list[int]:
+        return [process.pid for process, _, _ in self._members]
+
+    def kill_one(self, rng: random.Random) -> int:
+        """SIGKILL to one of them, and another in its place; returns the pid of who is gone."""
+        place = rng.randrange(len(self._members))
+        process, run, arguments = self._members[place]
+        _end(process)
+        self.killed.append(process.pid)
+        self._members[place] = (_start(run, arguments), run, arguments)
+        return int(process.pid)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process, _, _ in self._members:
+            _end(process)
+
+
+def _start(run: Callable[..., None], arguments: tuple[Any, ...]) -> Any:
+    process = _CONTEXT.Process(target=run, args=arguments, daemon=True)
+    process.start()
+    return process
+
+
+def _end(process: Any) -> None:
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
