@@ -32,7 +32,8 @@ def invalid_input(problem: str) -> Reason:
 def awaiting(inputs: Inputs) -> dict[str, Wait]:
     """Variants added later that still lack the least number of trials, and where they wait while others move.
 
-    That is the share they were given; else where they are, and for whoever has nothing yet, the usual one.
+    That is the share they were given, reached by steps; else where they are, and for whoever has nothing yet, the
+    usual one.
     """
     least = inputs.constraints.min_trials
     missing = {v: least - n for v, n in zip(inputs.variants, inputs.trials, strict=True) if n < least}
@@ -41,10 +42,10 @@ def awaiting(inputs: Inputs) -> dict[str, Wait]:
 
 def _waits_at(variant: str, inputs: Inputs) -> int:
     given, current = inputs.entry_weights.get(variant), inputs.previous.get(variant, 0)
-    if given is None and current:
-        return current
-    usual = entry_share(variant, len(inputs.variants), inputs.constraints)
-    return round(PARTS * (usual if given is None else given))
+    if given is None:
+        return current or int(PARTS * entry_share(variant, len(inputs.variants), inputs.constraints))
+    step = int(PARTS * inputs.constraints.max_step)
+    return min(max(round(PARTS * given), current - step), current + step)
 
 
 def _problem(inputs: Inputs) -> str | None:

@@ -60,7 +60,7 @@ def even(variants: Sequence[str]) -> dict[str, int]:
 
 def inputs_of(cells: Cells, kind: str = "binary", *, previous: dict[str, int] | None = None, **changes: Any) -> Inputs:
     """Inputs of a decision about `cells`; keyword arguments of `estimate_inputs` or of `experiment`."""
-    names = ("changed_at", "halted", "entered_later", "facts", "now")
+    names = ("changed_at", "halted", "entered_later", "facts", "now", "retained")
     circumstances: dict[str, Any] = {"now": NOW, **{name: changes.pop(name) for name in names if name in changes}}
     return estimate_inputs(
         cells, experiment(cells, kind, **changes), previous=previous or even(cells.variants), **circumstances

@@ -207,6 +207,47 @@ def test_a_variant_added_later_enters_at_its_floor_and_waits_there_for_its_evide
     assert reallocate.recompute("checkout").parts["c"] > 50_000
 
 
+def test_at_a_low_floor_a_late_variant_waits_where_its_evidence_comes_soon_enough() -> None:
+    """300 trials at the floor of .005 would take 60,000 units, at .05 they take 6,000."""
+    log, reallocate = running()
+    outcomes(log, control=0.10, b=0.14)
+    log.control.add_variant("checkout", "c")
+    log.drain()
+    decision = reallocate.recompute("checkout")
+    assert decision.parts["c"] == 50_000
+    assert any(
+        verdict.sentence
+        == "c's share rises from 0.0 % to 5.0 %: it was added later and waits there for 300 more trials."
+        for verdict in decision.verdicts
+    )
+    assert "c moves too once it has 300 more trials." in decision.would_move
+
+
+def test_an_operator_chooses_where_a_late_variant_waits_and_it_gets_there_by_steps() -> None:
+    log, reallocate = running()
+    outcomes(log, control=0.10, b=0.14)
+    log.control.add_variant("checkout", "c", weight=0.3)
+    shares = []
+    for _ in range(3):
+        log.clock.now += 1000
+        log.drain()
+        shares.append(reallocate.recompute("checkout").parts["c"])
+    assert shares == [200_000, 300_000, 300_000]
+    for wrong in (0.001, 0, 1.5):
+        with pytest.raises(ConfigurationError, match="entry_weight"):
+            log.control.add_variant("checkout", "d", weight=wrong)
+
+
+def test_a_late_variant_takes_from_the_others_by_evidence_not_evenly() -> None:
+    """The leader keeps its lead over the one that loses, up to the step."""
+    log, reallocate = running(constraints=EAGER | {"max_step": 1.0})
+    outcomes(log, n=4000, control=0.10, b=0.14)
+    reallocate.recompute("checkout")
+    log.control.add_variant("checkout", "c", weight=0.2)
+    log.drain()
+    assert reallocate.recompute("checkout").parts == {"control": 5_000, "b": 795_000, "c": 200_000}
+
+
 def test_a_retired_variant_has_no_traffic_at_once_and_its_history_stays() -> None:
     log, reallocate = running(variants=[{"id": "control"}, {"id": "b"}, {"id": "c"}])
     outcomes(log, control=0.10, b=0.14, c=0.12)
