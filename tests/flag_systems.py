@@ -69,8 +69,8 @@ def served(command: Sequence[str], source: str, units: int = UNITS) -> list[str 
     return variants
 
 
-def served_by_python(sdk: str, document: Path, units: int = UNITS) -> list[str | None]:
-    return served([sys.executable, str(SDKS), sdk], str(document), units)
+def served_by_python(sdk: str, source: Path | str, units: int = UNITS) -> list[str | None]:
+    return served([sys.executable, str(SDKS), sdk], str(source), units)
 
 
 def changed(before: Sequence[str | None], after: Sequence[str | None]) -> float:

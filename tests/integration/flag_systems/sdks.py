@@ -1,10 +1,10 @@
 """Real SDKs of flag systems, each serving one document to many units: a program of its own.
 
-    python sdks.py SDK DOCUMENT EXPERIMENT UNITS
+    python sdks.py SDK SOURCE EXPERIMENT UNITS
 
-prints the variants of the units user-0, user-1, … as one JSON list. A process per SDK, because they start threads,
-keep global state and warn as they like; in here any connection that would leave this machine is refused and is an
-error. `flag_systems.served` runs it.
+prints the variants of user-0, user-1, … as one JSON list. SOURCE is a document's file, or for growthbook and unleash a
+gateway's address. A process per SDK, because they start threads, keep global state and warn as they like; in here any
+connection that would leave this machine is refused and is an error. `flag_systems.served` runs it.
 """
 
 from __future__ import annotations
@@ -17,17 +17,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 Answer = Callable[[str], Any]
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-def growthbook(document: Path, experiment: str) -> Iterator[Answer]:
+def growthbook(source: str, experiment: str) -> Iterator[Answer]:
     from growthbook import GrowthBook
 
-    with served(document, "/api/features/key") as address:
+    with served(source, "/api/features/key") as address:
         client = GrowthBook(api_host=address, client_key="key", cache_ttl=3600)
         client.load_features()
 
@@ -39,11 +38,11 @@ def growthbook(document: Path, experiment: str) -> Iterator[Answer]:
         client.destroy()
 
 
-def unleash(document: Path, experiment: str) -> Iterator[Answer]:
+def unleash(source: str, experiment: str) -> Iterator[Answer]:
     from UnleashClient import UnleashClient
     from UnleashClient.cache import FileCache
 
-    with served(document, "/api/client/features") as address, tempfile.TemporaryDirectory() as cache:
+    with served(source, "/api/client/features") as address, tempfile.TemporaryDirectory() as cache:
         client = UnleashClient(
             url=f"{address}/api",
             app_name="test",
@@ -56,56 +55,56 @@ def unleash(document: Path, experiment: str) -> Iterator[Answer]:
         client.destroy()
 
 
-def flagd(document: Path, experiment: str) -> Iterator[Answer]:
+def flagd(source: str, experiment: str) -> Iterator[Answer]:
     from openfeature import api
     from openfeature.contrib.provider.flagd import FlagdProvider
     from openfeature.contrib.provider.flagd.config import ResolverType
     from openfeature.evaluation_context import EvaluationContext
 
     api.set_provider_and_wait(
-        FlagdProvider(resolver_type=ResolverType.FILE, offline_flag_source_path=str(document), deadline_ms=10_000)
+        FlagdProvider(resolver_type=ResolverType.FILE, offline_flag_source_path=source, deadline_ms=10_000)
     )
     client = api.get_client()
     yield lambda unit: client.get_string_value(experiment, "none", EvaluationContext(targeting_key=unit))
     api.shutdown()
 
 
-def launchdarkly(document: Path, experiment: str) -> Iterator[Answer]:
+def launchdarkly(source: str, experiment: str) -> Iterator[Answer]:
     from ldclient import Context, LDClient
     from ldclient.config import Config
     from ldclient.integrations import Files
 
-    source = Files.new_data_source(paths=[str(document)])
+    source = Files.new_data_source(paths=[source])
     with LDClient(Config("key", update_processor_class=source, send_events=False, diagnostic_opt_out=True)) as client:
         yield lambda unit: client.variation(experiment, Context.create(unit), "none")
 
 
-def configcat(document: Path, experiment: str) -> Iterator[Answer]:
+def configcat(source: str, experiment: str) -> Iterator[Answer]:
     from configcatclient import ConfigCatClient, ConfigCatOptions, PollingMode
     from configcatclient.localfiledatasource import LocalFileFlagOverrides
     from configcatclient.overridedatasource import OverrideBehaviour
     from configcatclient.user import User
 
-    overrides = LocalFileFlagOverrides(str(document), OverrideBehaviour.LocalOnly)
+    overrides = LocalFileFlagOverrides(source, OverrideBehaviour.LocalOnly)
     options = ConfigCatOptions(flag_overrides=overrides, polling_mode=PollingMode.manual_poll())
     client = ConfigCatClient.get("local", options)
     yield lambda unit: client.get_value(experiment, "none", User(unit))
     client.close()
 
 
-def flagsmith(document: Path, experiment: str) -> Iterator[Answer]:
+def flagsmith(source: str, experiment: str) -> Iterator[Answer]:
     from flagsmith import Flagsmith
     from flagsmith.offline_handlers import LocalFileHandler
 
-    client = Flagsmith(offline_mode=True, offline_handler=LocalFileHandler(str(document)))
+    client = Flagsmith(offline_mode=True, offline_handler=LocalFileHandler(source))
     yield lambda unit: client.get_identity_flags(unit).get_feature_value(experiment)
 
 
-def split(document: Path, experiment: str) -> Iterator[Answer]:
+def split(source: str, experiment: str) -> Iterator[Answer]:
     from splitio import get_factory
 
     config = {
-        "splitFile": str(document),
+        "splitFile": source,
         "localhostRefreshEnabled": False,
         "impressionsMode": "none",
         "IPAddressesEnabled": False,
@@ -121,12 +120,15 @@ SDKS = {sdk.__name__: sdk for sdk in (growthbook, unleash, flagd, launchdarkly, 
 
 
 @contextmanager
-def served(document: Path, path: str) -> Iterator[str]:
-    """The address of a server on this machine whose one resource is `document`, at `path`."""
+def served(source: str, path: str) -> Iterator[str]:
+    """`source` if it is an address, else that of a server on this machine whose one resource is the file, at `path`."""
+    if source.startswith("http:"):
+        yield source
+        return
 
     class Handler(SimpleHTTPRequestHandler):
         def translate_path(self, requested: str) -> str:
-            return str(document) if requested.partition("?")[0] == path else "/nowhere"
+            return source if requested.partition("?")[0] == path else "/nowhere"
 
         def guess_type(self, _path: object) -> str:
             return "application/json"
@@ -155,10 +157,10 @@ def stay_here(refused: list[str]) -> None:
     sys.addaudithook(hook)
 
 
-def main(sdk: str, document: str, experiment: str, units: str) -> int:
+def main(sdk: str, source: str, experiment: str, units: str) -> int:
     refused: list[str] = []
     stay_here(refused)
-    for answer in SDKS[sdk](Path(document), experiment):
+    for answer in SDKS[sdk](source, experiment):
         variants = [answer(f"user-{number}") for number in range(int(units))]
     sys.stdout.write(json.dumps(variants))
     if refused:

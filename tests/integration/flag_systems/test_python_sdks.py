@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import redis
 from openfeature.contrib.tools.flagd.core.targeting import targeting
 from openfeature.evaluation_context import EvaluationContext
 
@@ -25,8 +26,11 @@ from flag_systems import (
     served_by_python,
     written,
 )
+from gateways import publish, running_gateway
+from servers import wait_until
 from trimtab.exporters import EXPORTERS, export
 from trimtab.schema.base import PARTS
+from trimtab_worker.embedded import EmbeddedServer
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -58,6 +62,17 @@ def test_an_sdk_serves_many_segments_and_nobody_a_halted_variant(sdk: str, tmp_p
     served = served_by_python(sdk, written(document_of(MANY_SEGMENTS, sdk), tmp_path, "many"))
     assert_split(served, placement.shares)
     assert "E" not in served
+
+
+@pytest.mark.parametrize("sdk", ["growthbook", "unleash"])
+def test_an_sdk_that_polls_a_gateway_serves_what_the_exported_file_does(
+    sdk: str, server: EmbeddedServer, redis_client: redis.Redis, tmp_path: Path
+) -> None:
+    publish(redis_client, MANY_SEGMENTS)
+    with running_gateway(server.url) as gateway:
+        wait_until(lambda: gateway.revision() == MANY_SEGMENTS.revision, 30)
+        polled = served_by_python(sdk, gateway.url)
+    assert polled == served_by_python(sdk, written(document_of(MANY_SEGMENTS, sdk), tmp_path, "many"))
 
 
 @pytest.mark.parametrize("unit", [None, "", "user-1"])
