@@ -15,12 +15,14 @@ from limits import RateLimitItemPerSecond
 from limits.storage import MemoryStorage
 from limits.strategies import FixedWindowRateLimiter
 from pydantic import SecretStr
+from starlette.requests import Request
 
 from trimtab.errors import ConfigurationError
 from trimtab.settings import Gateway
 from trimtab_worker.gateway.problems import ProblemCode, Refusal, slow_down
 
 HASHED = "sha256:"
+CLIENT_KEY = "client_key"  # the part of an address that holds a key
 MIN_KEY_LENGTH = 16  # a key that people can remember is one that they can guess
 _DIGEST = re.compile(r"[0-9a-f]{64}").fullmatch
 _KEY = re.compile(r"[A-Za-z0-9_.~+/=-]+").fullmatch  # what fits a header, a path and a list
@@ -74,21 +76,23 @@ class Gate:
     """Lets a request pass, or refuses it; counts each caller's requests where a limit is set."""
 
     def __init__(self, keys: Keys, requests_per_second: int | None = None) -> None:
-        self.keys = keys
+        self.keys, self._open = keys, keys.open
         self._limit = RateLimitItemPerSecond(requests_per_second) if requests_per_second else None
         self._limiter = FixedWindowRateLimiter(MemoryStorage()) if requests_per_second else None
 
-    def admit(self, role: Role, key: str | None, address: str) -> None:
-        """Let a caller from `address` with this key into what `role` may do.
+    def admit(self, role: Role, request: Request) -> None:
+        """Let a request into what `role` may do.
 
         Raises:
             Refusal: 401 without a known key, 403 with one of another role, 429 above the limit.
         """
-        if role is Role.ANYONE:
+        if role is Role.ANYONE or (self._open and self._limiter is None):
             return
-        if not self.keys.open:
+        key = presented(request.headers) or request.path_params.get(CLIENT_KEY)
+        if not self._open:
             self._check(role, key)
-        self._count(address if self.keys.open or key is None else _digest(key).hex())
+        address = request.client.host if request.client else ""
+        self._count(address if self._open or key is None else _digest(key).hex())
 
     def _check(self, role: Role, key: str | None) -> None:
         roles = self.keys.roles(key) if key else frozenset()

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from trimtab import telemetry
 from trimtab_worker.bootstrap import Services
-from trimtab_worker.gateway.access import Gate, Keys, presented
+from trimtab_worker.gateway.access import Gate, Keys
 from trimtab_worker.gateway.board import Board
 from trimtab_worker.gateway.desk import Desk
 from trimtab_worker.gateway.intake import Intake
@@ -59,8 +59,7 @@ def application(desk: Desk, lifespan: Callable[[Starlette], object] | None = Non
 def _serving(desk: Desk, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
     async def serve(request: Request) -> Response:
         try:
-            key = presented(request.headers) or request.path_params.get("client_key")
-            desk.gate.admit(endpoint.role, key, request.client.host if request.client else "")
+            desk.gate.admit(endpoint.role, request)
             return await endpoint.handler(desk, request)
         except Refusal as refusal:
             return refusal.response()

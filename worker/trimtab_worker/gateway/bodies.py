@@ -86,7 +86,9 @@ def _is_deeper(document: Any, levels: int) -> bool:
         layer = _containers(
             inner for outer in layer for inner in (outer.values() if isinstance(outer, dict) else outer)
         )
-    return bool(layer)
+        if not layer:
+            return False
+    return True
 
 
 def _containers(values: Iterable[Any]) -> list[Any]:

@@ -1,6 +1,6 @@
 """Every address of the gateway: method, path, role, handler, and what the OpenAPI document says of it.
 
-A new address is one more line in `ENDPOINTS`.
+A new address is one more entry of `ENDPOINTS`; what is asked for most often comes first, for routes are tried in turn.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from starlette.responses import Response
 from trimtab.schema.allocation import Allocation
 from trimtab.schema.event import OutcomeEvent
 from trimtab_worker.gateway import ofrep, payloads, probes, weights
-from trimtab_worker.gateway.access import Role
+from trimtab_worker.gateway.access import CLIENT_KEY, Role
 from trimtab_worker.gateway.bodies import JSON
 from trimtab_worker.gateway.desk import Desk
 from trimtab_worker.gateway.documents import (
@@ -87,15 +87,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         {200: Allocation}, parameters=(_path("experiment", _SLUG), _WAIT), refusals=(400, 404, 503), tagged=True,
     ),
     Endpoint(
-        "POST", "/v1/events", Role.PRODUCER, take_events, "Add outcome events to the log, all of them or none.",
-        {202: Accepted}, parameters=(_IDEMPOTENCY,), refusals=(400, 408, 413, 415, 429, 503),
-        takes={
-            JSON: OutcomeEvent | Annotated[list[OutcomeEvent], _SEVERAL],
-            CLOUD_EVENT: CloudEvent,
-            CLOUD_EVENTS: Annotated[list[CloudEvent], _SEVERAL],
-        },
-    ),
-    Endpoint(
         "POST", "/ofrep/v1/evaluate/flags/{key}", _READ, ofrep.evaluate_one, "OFREP: evaluate one experiment.",
         {200: EvaluationSuccess, 400: EvaluationFailure, 404: EvaluationFailure},
         takes={JSON: EvaluationRequest}, parameters=(_path("key", _TEXT),), refusals=(408, 413, 503),
@@ -105,9 +96,18 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         {200: BulkSuccess, 400: BulkFailure}, takes={JSON: EvaluationRequest}, refusals=(408, 413, 503), tagged=True,
     ),
     Endpoint(
-        "GET", "/api/features/{client_key}", _READ, payloads.payload("growthbook"),
+        "POST", "/v1/events", Role.PRODUCER, take_events, "Add outcome events to the log, all of them or none.",
+        {202: Accepted}, parameters=(_IDEMPOTENCY,), refusals=(400, 408, 413, 415, 429, 503),
+        takes={
+            JSON: OutcomeEvent | Annotated[list[OutcomeEvent], _SEVERAL],
+            CLOUD_EVENT: CloudEvent,
+            CLOUD_EVENTS: Annotated[list[CloudEvent], _SEVERAL],
+        },
+    ),
+    Endpoint(
+        "GET", f"/api/features/{{{CLIENT_KEY}}}", _READ, payloads.payload("growthbook"),
         "GrowthBook: the features payload; the client key is the API key.",
-        {200: dict[str, Any]}, parameters=(_path("client_key", _TEXT),), refusals=(503,), tagged=True,
+        {200: dict[str, Any]}, parameters=(_path(CLIENT_KEY, _TEXT),), refusals=(503,), tagged=True,
     ),
     Endpoint(
         "GET", "/api/client/features", _READ, payloads.payload("unleash"), "Unleash: the client features.",
