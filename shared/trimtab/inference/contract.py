@@ -152,6 +152,8 @@ def _first_rule(
         )
     if believed:
         return Advice.CONTINUE, f"Continue: {name} looks better, but not yet clearly enough to allow for many looks."
+    if found.p_positive < .5:
+        return Advice.CONTINUE, f"Continue: {name} is better with probability {_p(found.p_positive)} only, but may be."
     return Advice.CONTINUE, f"Continue: {name} may be better, with probability {_p(found.p_positive)}."
 
 

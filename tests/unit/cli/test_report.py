@@ -101,12 +101,21 @@ def test_the_report_says_one_sentence_then_tables_then_what_they_rest_on(decided
     assert "crashed (lower is better)" in out
     lines = [line.strip() for line in out.splitlines()]
     control, treatment = (next(x.split() for x in lines if x.startswith(name)) for name in ("a (control)", "b "))
+    second = next(x.split() for x in lines[lines.index(next(x for x in lines if x.startswith("b "))) + 1 :])
     assert control[2:4] == ["400", "0.1"]
     assert treatment[1:4] == ["400", "0.4", "+0.3"]
-    assert "<.001" in treatment
     assert treatment[-1] == "ship"
+    assert (second[:2], second[-1]) == (["+300", "%"], "<.001"), "relative effect, always-valid interval, p"
     assert "Traffic splits as it was served." in out
     assert "\n· Means are as if all variants had met the same epochs." in out
+
+
+def test_tables_fit_a_hundred_columns(decided: Cli) -> None:
+    """A terminal's; sentences are wrapped by it."""
+    out = decided("report", "checkout")[1]
+    table = [line.rstrip() for line in out.splitlines() if line.startswith(" ")]
+    assert len(table) > 8
+    assert max(map(len, table)) <= 100
 
 
 def test_the_json_is_the_whole_report_and_no_number_in_it_is_none_that_json_knows(decided: Cli) -> None:

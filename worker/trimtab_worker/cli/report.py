@@ -72,16 +72,19 @@ def _picture(found: Report) -> list[RenderableType]:
 
 
 def _table(metric: MetricReport, control: str) -> Any:
+    """A row of two lines for each treatment, so that a hundred columns are enough."""
     better = "higher" if metric.direction == "increase" else "lower"
     primary = ", primary" if metric.primary else ""
-    right = ("units", "mean", "effect", "95 % interval", "relative", "p", "always valid", "P(best)", "loss")
+    effect, interval = "effect\nrelative", "95 % interval\nalways valid"
+    right = ("units", "mean", effect, interval, "p", "P(best)", "loss")
     grid = render.table("variant", *right, "advice", title=f"{metric.name} ({better} is better{primary})", right=right)
+    grid.collapse_padding = True
     units = {group.variant: group.n_units for group in metric.groups}
     grid.add_row(
         control if control == "control" else f"{control} (control)",
         f"{units[control]:,}",
         _number(metric.means[control]),
-        *["–"] * 5,
+        *["–"] * 3,
         render.probability(metric.p_best[control]),
         "–",
         "",
@@ -95,17 +98,16 @@ def _row(metric: MetricReport, found: TreatmentReport, units: int) -> list[str]:
     recommendation = found.recommendation
     claim = recommendation.claim
     said = claim if claim is not None and claim.enough else None
+    relative = "–" if found.rel_effect_size is None else f"{100 * found.rel_effect_size:+.3g} %"
     return [
         found.treatment,
         f"{units:,}",
         _number(metric.means[found.treatment]),
-        _number(found.effect.effect_size, signed=True),
-        _interval(found.effect),
-        "–" if found.rel_effect_size is None else f"{100 * found.rel_effect_size:+.3g} %",
-        "–" if said is None else _pvalue(said.pvalue),
-        "–" if said is None else _interval(said),
+        f"{_number(found.effect.effect_size, signed=True)}\n{relative}",
+        f"{_interval(found.effect)}\n{'–' if said is None else _interval(said)}",
+        "\n–" if said is None else f"\n{_pvalue(said.pvalue)}",
         render.probability(metric.p_best[found.treatment]),
-        _number(recommendation.assessment.expected_loss),
+        f"{recommendation.assessment.expected_loss:.2g}",
         recommendation.advice.value,
     ]
 
@@ -127,8 +129,8 @@ def _remarks(found: Report) -> list[str]:
         unknown = "No unit has named its epoch: the split is unknown."
         remarks.append(f"{ratio.sentence} {counts}." if ratio.variant is not None else unknown)
     remarks.append(
-        "Means are as if all variants had met the same epochs. p and the interval “always valid” hold however often "
-        "one looks; loss is what serving the variant to everybody may cost on average."
+        "Means are as if all variants had met the same epochs. The second interval and p are always valid: they hold "
+        "however often one looks. Loss is what serving the variant to everybody may cost on average."
     )
     covered = [
         f"{each.treatment} by {metric.name} {render.percent(each.effect.share_covered)}"

@@ -1,4 +1,4 @@
-"""The report as a picture: means with intervals, P(best), and weights over time with every decision beneath them.
+"""The report as a picture: means with intervals; weights and P(best) over time with every decision beneath them.
 
 Pure: a report and ledger entries in, a file out. It needs the extra `plot`.
 """
@@ -56,14 +56,15 @@ def _shown(report: Report) -> list[str]:
 
 def _figure(report: Report, entries: list[LedgerEntry], shown: list[str]) -> Figure:
     top = 1.1 + .32 * len(shown)
-    figure = new_figure(10.5, top + 4.6)
-    upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=(top, 4.1))[:, 0]
+    figure = new_figure(10.5, top + 6.2)
+    upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=(top, 5.7))[:, 0]
     means, best = upper.subplots(1, 2, sharey=True, width_ratios=(3, 1.25))
-    weights, marks = lower.subplots(2, 1, sharex=True, height_ratios=(3.1, 1))
+    weights, chances, marks = lower.subplots(3, 1, sharex=True, height_ratios=(3.1, 2, 1.1))
     colours = _colours(report, shown)
     _draw_means(means, report.primary, report.control, shown, colours)
     _draw_p_best(best, report.primary, shown, colours)
     _draw_weights(weights, report, entries, shown, colours)
+    _draw_chances(chances, entries, shown, colours)
     _draw_marks(marks, entries)
     figure.suptitle(
         f"{report.experiment_id}: {report.sentence}",
@@ -186,6 +187,24 @@ def _draw_weights(
     else:
         axes.set_xlim(_instants([_begin(entries[0]), end]).tolist())
     _legend(axes, report, shown, colours)
+
+
+def _draw_chances(axes: Axes, entries: list[LedgerEntry], shown: list[str], colours: dict[str, str]) -> None:
+    """P(best) as each decision had it; of a run of holds the ledger keeps the last."""
+    decisions = [entry for entry in entries if isinstance(entry, Decision)]
+    for variant in shown:
+        seen = [entry for entry in decisions if variant in entry.posterior]
+        axes.plot(
+            _instants([entry.decided_at for entry in seen]),
+            [entry.posterior[variant].p_best for entry in seen],
+            color=colours[variant],
+            linewidth=1.2,
+            marker=".",
+            markersize=4,
+        )
+    tidy(axes, "P(best), at each decision")
+    axes.set_ylim(-.03, 1.03)
+    axes.yaxis.set_major_formatter(percent())
 
 
 def _legend(axes: Axes, report: Report, shown: list[str], colours: dict[str, str]) -> None:
