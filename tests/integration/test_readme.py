@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PORT = "6380"  # the README's
 BLOCK_SECONDS = 60
-SENT = 2001  # 2,000 visitors from Python, one from redis-cli
+SENT = 2002  # 2,000 visitors from Python, one by OpenFeature, one from redis-cli
 
 STAND_IN = """\
 import sys
