@@ -14,6 +14,7 @@ import pytest
 import yaml
 from typer.main import get_command
 
+from trimtab.settings import Gateway
 from trimtab_worker.cli.app import app as cli
 from trimtab_worker.cli.system import COMMANDS
 from trimtab_worker.embedded import _BASE_CONFIG
@@ -73,8 +74,14 @@ def test_broker_and_data_server_are_two_servers(services: dict[str, Any]) -> Non
     assert environment["BROKER_URL"].startswith("redis://broker:")
 
 
-def test_everything_but_the_demo_starts_by_default(services: dict[str, Any]) -> None:
-    assert {name for name, service in services.items() if "profiles" in service} == {"demo"}
+def test_everything_but_demo_and_gateway_starts_by_default(services: dict[str, Any]) -> None:
+    assert {name for name, service in services.items() if "profiles" in service} == {"demo", "gateway"}
+
+
+def test_the_gateway_reads_settings_that_exist(services: dict[str, Any]) -> None:
+    named = {name for name in services["gateway"]["environment"] if name.startswith("TRIMTAB_GATEWAY__")}
+    assert named
+    assert named <= {f"TRIMTAB_GATEWAY__{field}".upper() for field in Gateway.model_fields}
 
 
 def test_the_data_server_keeps_the_promises_the_embedded_one_keeps() -> None:

@@ -1,4 +1,4 @@
-"""Payloads of flag systems where their SDKs poll; that SDKs serve them rightly is tested in `flag_systems` and `node`."""
+"""Payloads of flag systems where SDKs poll; that these serve them rightly is tested in `flag_systems` and `node`."""
 
 from __future__ import annotations
 
