@@ -156,6 +156,21 @@ def test_listeners_hear_of_changes_new_incarnations_and_what_was_ignored(
     assert heard[1].detail == "revision 8 is not above 9"
 
 
+def test_a_listener_may_ask_the_client_again_and_close_it(server: EmbeddedServer, redis_client: redis.Redis) -> None:
+    with FlagClient(server.url, experiments=["checkout"], **OFTEN) as flags:
+        seen: list[Any] = []
+
+        def once(event: FlagEvent) -> None:
+            seen.append((flags.refresh(), flags.variant("checkout", "user-1").revision))
+            flags.close()
+
+        flags.listen(once)
+        redis_client.set(KEYS.weights, document(1))
+        wait_until(lambda: seen)
+        assert seen == [(True, 1)]
+    assert flags.counts.hook_errors == 0
+
+
 def test_past_its_time_an_allocation_is_served_as_stale_and_a_renewal_ends_that(
     server: EmbeddedServer, redis_client: redis.Redis
 ) -> None:

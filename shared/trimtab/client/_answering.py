@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import mmh3
 
+from trimtab.adapters.redis import serving
 from trimtab.client._assignments import Assignment, Reason, Table, answer, answers_to, missing
 from trimtab.client._disk import Copy, DiskCache
 from trimtab.client._holdings import Counts, FlagEvent, Holdings, Reading, Terms
@@ -65,6 +66,7 @@ class Answering:
         self._disk = DiskCache(cache_dir) if cache_dir is not None else None
         self._reports = Reports(settings.report_seconds, name or client_name())
         self._swapping = threading.Lock()  # held while what is held is replaced; nobody waits for I/O behind it
+        self._answered = False  # whether the server was there at the last reading
         self._parked: dict[str, Table] = {}  # the parent's tables, in a forked child that was asked nothing yet
         terms = Terms(round(settings.grace_seconds * 1000), settings.on_stale)
         self._held = Holdings(terms).naming(names)
@@ -179,6 +181,18 @@ class Answering:
                     self._held = self._held.restored(copy.allocation, server_ms, self._monotonic())
                     self._tables = self._held.tables
 
+    def _woken_by(self, message: Mapping[str, Any], names: Mapping[str, str]) -> str | None:
+        """The experiment to read because of a message of the subscription.
+
+        A subscription that has just begun may have missed something: its confirmation counts like a notice.
+        """
+        if message["type"] not in ("message", "subscribe"):
+            return None
+        if message["type"] == "message":
+            self._count(notices=1)
+        channel = message["channel"]
+        return names.get(channel.decode() if isinstance(channel, bytes) else str(channel))
+
     def _take(self, reading: Reading) -> list[Copy]:
         """Hold what a reading brought, and tell listeners; returns what the disk should keep."""
         with self._swapping:
@@ -214,8 +228,22 @@ class Answering:
         return self._clock() if known is None else known
 
     def _due_reports(self) -> dict[str, str]:
-        """Notes to leave with the server now; none without its clock, which dates them."""
-        return self._reports.due(self._held.tables, self._monotonic()) if self._held.clock.measured else {}
+        """Notes to leave with the server now, if it is there; none without its clock, which dates them."""
+        if not (self._answered and self._held.clock.measured):
+            return {}
+        return self._reports.due(self._held.tables, self._monotonic())
+
+    def _queue_reports(self, pipeline: Any, notes: Mapping[str, str]) -> None:
+        """The commands that put these notes in the place of the last ones."""
+        now, keep_ms = self._server_ms(), self._reports.keep_ms
+        for name, note in notes.items():
+            serving.leave(pipeline, name, note, self._reports.last.get(name), now, keep_ms)
+
+    def _queue_withdrawals(self, pipeline: Any) -> bool:
+        """The commands that take the notes back; False where the server has none, or was not there a moment ago."""
+        for name, note in self._reports.last.items():
+            serving.withdraw(pipeline, name, note)
+        return self._answered and bool(self._reports.last)
 
     def _reported(self, notes: Mapping[str, str], replies: Iterable[Any]) -> None:
         """Count what became of notes; a user without the right to leave them is no reason to say so again and again."""
@@ -248,6 +276,7 @@ class Answering:
     def _park(self) -> None:
         """In a forked child: put the tables aside, so that the first question brings them and the polling back."""
         self._parked, self._tables = self._tables or self._parked, {}
+        self._answered = False
         self._swapping = threading.Lock()
         self._reports = Reports(self._settings.report_seconds, client_name())  # it is a client of its own
 

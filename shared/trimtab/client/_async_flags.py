@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,7 +14,6 @@ from typing import Any, Self
 import redis
 import redis.asyncio
 
-from trimtab.adapters.redis import serving
 from trimtab.adapters.redis.connection import connect_async
 from trimtab.client import _processes
 from trimtab.client._answering import Answering, ExposureHook, Listener, Monotonic
@@ -25,16 +25,18 @@ from trimtab.client._reading import (
     PollSettings,
     Pulse,
     all_answered,
+    any_answered,
     ask,
     channels,
     checked_names,
-    heard_of,
     longer,
     lost,
     unanswered,
     understood,
 )
 from trimtab.clock import Clock, system_clock
+
+_log = logging.getLogger("trimtab.client")
 
 
 class AsyncFlagClient(Answering):
@@ -93,10 +95,11 @@ class AsyncFlagClient(Answering):
 
     async def start(self) -> Self:
         """Read `experiments` once, in bounded time and without raising, then poll; starting twice is harmless."""
-        if not self._tasks and not self._closed:
+        if self._loop is None and not self._closed:
             self._loop = asyncio.get_running_loop()
+            if self._tables:
+                await self._read(self._tables)
             self._tasks.append(asyncio.create_task(self._poll(), name="trimtab-flags"))
-            await self._read(self._tables)
             if self._wakes_up:
                 self._tasks.append(asyncio.create_task(self._listen_for_notices(), name="trimtab-flags-notices"))
         return self
@@ -154,7 +157,6 @@ class AsyncFlagClient(Answering):
         self._reading = asyncio.Lock()  # held while the server is asked: answers are taken in the order of asking
         self._woken = asyncio.Event()
         self._noticed: set[str] = set()
-        self._answered = False  # whether the last reading reached the server
         self._loop, self._tasks = None, []
 
     async def _poll(self) -> None:
@@ -166,11 +168,13 @@ class AsyncFlagClient(Answering):
                     await self._woken.wait()
             self._woken.clear()
             noticed, self._noticed = self._noticed, set()
-            if time.monotonic() >= due:
-                await self._read({*self._tables, *noticed})
+            everything = time.monotonic() >= due
+            if everything:
                 due = time.monotonic() + self._settings.next_wait()
-            elif noticed:
-                await self._read(noticed)
+            try:
+                await self._read({*self._tables, *noticed} if everything else noticed)
+            except Exception:  # whatever it is, it must not be the last poll
+                _log.exception("a poll failed")
 
     async def _listen_for_notices(self) -> None:
         """Wake the polling at publications; whatever is missed here, the next poll finds."""
@@ -204,10 +208,7 @@ class AsyncFlagClient(Answering):
                     await subscription.ping()
                 continue
             pulse.beat(time.monotonic())
-            # A subscription that has just begun may have missed something: it wakes the polling like a notice.
-            if message["type"] in ("message", "subscribe") and (name := heard_of(message, names)):
-                if message["type"] == "message":
-                    self._count(notices=1)
+            if name := self._woken_by(message, names):
                 self._notice(name)
 
     def _notice(self, name: str) -> None:
@@ -234,28 +235,24 @@ class AsyncFlagClient(Answering):
             copies = self._take(reading)
             if copies:
                 await asyncio.to_thread(self._keep, copies)
-            self._answered = all_answered(reading)
-            return self._answered
+            self._answered = any_answered(reading)
+            return all_answered(reading)
 
     async def _report(self) -> None:
-        """Tell the server what is served here, where that is due and the server is there."""
-        notes = self._due_reports() if self._answered else {}
+        """Tell the server what is served here, where that is due."""
+        notes = self._due_reports()
         if not notes:
             return
         try:
             pipeline = self._client.pipeline(transaction=False)
-            for name, note in notes.items():
-                last = self._reports.last.get(name)
-                serving.leave(pipeline, name, note, last, self._server_ms(), self._reports.keep_ms)
+            self._queue_reports(pipeline, notes)
             self._reported(notes, await pipeline.execute(raise_on_error=False))
         except Exception as error:
             self._reported(notes, [error])
 
     async def _withdraw(self) -> None:
-        """Take the notes back, if the server was there a moment ago."""
-        if self._answered and self._reports.last:
+        """Take the notes back."""
+        pipeline = self._client.pipeline(transaction=False)
+        if self._queue_withdrawals(pipeline):
             with contextlib.suppress(redis.RedisError, OSError):
-                pipeline = self._client.pipeline(transaction=False)
-                for name, note in self._reports.last.items():
-                    serving.withdraw(pipeline, name, note)
                 await pipeline.execute(raise_on_error=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -99,15 +99,13 @@ def all_answered(reading: Reading) -> bool:
     return not any(isinstance(found, Exception) for found in reading.found.values())
 
 
+def any_answered(reading: Reading) -> bool:
+    return any(not isinstance(found, Exception) for found in reading.found.values())
+
+
 def channels(names: Iterable[str]) -> dict[str, str]:
     """Channel → experiment."""
     return {ExperimentKeys(name).notices: name for name in names}
-
-
-def heard_of(message: Mapping[str, Any], names: Mapping[str, str]) -> str | None:
-    """Which experiment a message of the subscription is about, if it is about one."""
-    channel = message["channel"]
-    return names.get(channel.decode() if isinstance(channel, bytes) else str(channel))
 
 
 class Pulse:

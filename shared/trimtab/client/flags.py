@@ -14,6 +14,7 @@ raises and never waits, but for the first question about an experiment that was 
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Iterable
@@ -23,7 +24,6 @@ from typing import Any, Self
 
 import redis
 
-from trimtab.adapters.redis import serving
 from trimtab.adapters.redis.connection import connect
 from trimtab.client import _processes
 from trimtab.client._answering import Answering, Exposure, ExposureHook, Listener, Monotonic
@@ -37,10 +37,10 @@ from trimtab.client._reading import (
     PollSettings,
     Pulse,
     all_answered,
+    any_answered,
     ask,
     channels,
     checked_names,
-    heard_of,
     longer,
     lost,
     unanswered,
@@ -58,6 +58,8 @@ __all__ = [
     "FlagEventKind",
     "Reason",
 ]
+
+_log = logging.getLogger("trimtab.client")
 
 PATIENCE_SECONDS = READ_SECONDS + CONNECT_SECONDS
 
@@ -161,7 +163,8 @@ class FlagClient(Answering):
         self._stop.set()
         self._woken.set()
         if self._thread:
-            self._thread.join(PATIENCE_SECONDS)
+            if self._thread is not threading.current_thread():  # a listener may close the client
+                self._thread.join(PATIENCE_SECONDS)
             self._withdraw()
         if self._owns_client:
             with contextlib.suppress(redis.RedisError, OSError):
@@ -188,11 +191,11 @@ class FlagClient(Answering):
         self.close()
 
     def _make_threads_anew(self) -> None:
-        self._reading = threading.Lock()  # held while the server is asked: answers are taken in the order of asking
+        # Held while the server is asked, so that answers are taken in the order of asking; a listener may ask again.
+        self._reading = threading.RLock()
         self._stop = threading.Event()
         self._woken = threading.Event()
         self._noticed: set[str] = set()
-        self._answered = False  # whether the last reading reached the server
         self._thread: threading.Thread | None = None
 
     def _begin(self, first_wait: float | None = None) -> None:
@@ -203,20 +206,21 @@ class FlagClient(Answering):
             threading.Thread(target=self._listen_for_notices, name="trimtab-flags-notices", daemon=True).start()
 
     def _poll(self, wait: float) -> None:
-        self._report()
-        due = time.monotonic() + wait
-        while True:
+        stop, due = self._stop, time.monotonic() + wait
+        while not stop.is_set():
+            self._report()
             self._woken.wait(max(0.0, due - time.monotonic()))
-            if self._stop.is_set():
+            if stop.is_set():
                 return
             self._woken.clear()
             noticed, self._noticed = self._noticed, set()
-            if time.monotonic() >= due:
-                self._read(self._tables)
+            everything = time.monotonic() >= due
+            if everything:
                 due = time.monotonic() + self._settings.next_wait()
-            else:
-                self._read(noticed & self._tables.keys())
-            self._report()
+            try:
+                self._read(self._tables if everything else noticed)
+            except Exception:  # whatever it is, it must not be the last poll
+                _log.exception("a poll failed")
 
     def _listen_for_notices(self) -> None:
         """Wake the polling at publications; whatever is missed here, the next poll finds."""
@@ -251,10 +255,7 @@ class FlagClient(Answering):
                     subscription.ping()
                 continue
             pulse.beat(time.monotonic())
-            # A subscription that has just begun may have missed something: it wakes the polling like a notice.
-            if message["type"] in ("message", "subscribe") and (name := heard_of(message, names)):
-                if message["type"] == "message":
-                    self._count(notices=1)
+            if name := self._woken_by(message, names):
                 self._noticed.add(name)
                 self._woken.set()
 
@@ -291,28 +292,24 @@ class FlagClient(Answering):
         except Exception as error:  # a poll must outlive everything; what went wrong is counted
             reading = unanswered(names, error)
         self._keep(self._take(reading))
-        self._answered = all_answered(reading)
-        return self._answered
+        self._answered = any_answered(reading)
+        return all_answered(reading)
 
     def _report(self) -> None:
-        """Tell the server what is served here, where that is due and the server is there."""
-        notes = self._due_reports() if self._answered else {}
+        """Tell the server what is served here, where that is due."""
+        notes = self._due_reports()
         if not notes:
             return
         try:
             pipeline = self._client.pipeline(transaction=False)
-            for name, note in notes.items():
-                last = self._reports.last.get(name)
-                serving.leave(pipeline, name, note, last, self._server_ms(), self._reports.keep_ms)
+            self._queue_reports(pipeline, notes)
             self._reported(notes, pipeline.execute(raise_on_error=False))
         except Exception as error:
             self._reported(notes, [error])
 
     def _withdraw(self) -> None:
-        """Take the notes back, if the server was there a moment ago."""
-        if self._answered and self._reports.last:
+        """Take the notes back."""
+        pipeline = self._client.pipeline(transaction=False)
+        if self._queue_withdrawals(pipeline):
             with contextlib.suppress(redis.RedisError, OSError):
-                pipeline = self._client.pipeline(transaction=False)
-                for name, note in self._reports.last.items():
-                    serving.withdraw(pipeline, name, note)
                 pipeline.execute(raise_on_error=False)
