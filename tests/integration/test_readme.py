@@ -1,8 +1,9 @@
 """Every example of the README, in its order and in its own words, against a system that the README's command started.
 
 Shell blocks run in a shell, Python blocks in an interpreter, both in an empty home. Two things differ from what a
-reader does: the port is a free one, and where no redis-cli is installed a stand-in sends the same words. `make demo`
-and `make test` are not run from within the tests: what make would do is looked at here, the demo runs in `tests/e2e`.
+reader does: ports are free ones, and where no redis-cli or curl is installed a stand-in sends the same words. `make
+demo` and `make test` are not run from within the tests: what make would do is looked at here, the demo runs in
+`tests/e2e`.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ from trimtab.schema.keys import ExperimentKeys
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-PORT = "6380"  # the README's
+PORT, GATEWAY_PORT = "6380", "8080"  # the README's
 BLOCK_SECONDS = 60
-SENT = 2002  # 2,000 visitors from Python, one by OpenFeature, one from redis-cli
+SENT = 2003  # 2,000 visitors from Python, one by OpenFeature, one from redis-cli, one over HTTP
 
-STAND_IN = """\
+REDIS_CLI = """\
 import sys
 import redis
 
@@ -44,6 +45,24 @@ dash_p, port, *words = sys.argv[1:]
 assert dash_p == "-p", sys.argv
 with redis.Redis(port=int(port), protocol=3, legacy_responses=False, decode_responses=True) as client:
     print(client.execute_command(*words))
+"""
+
+CURL = """\
+import sys
+import urllib.error
+import urllib.request
+
+shown, url, *options = sys.argv[1:]
+given = dict(zip(options[::2], options[1::2], strict=True))
+body = given["-d"].encode() if "-d" in given else None
+headers = dict([given["-H"].split(": ", 1)]) if "-H" in given else {}
+try:
+    answer = urllib.request.urlopen(urllib.request.Request(url, body, headers))
+except urllib.error.HTTPError as error:
+    answer = error
+if shown == "-sSi":
+    print(f"HTTP/1.1 {answer.status} {answer.reason}", answer.headers, sep="\\n", end="")
+print(answer.read().decode(), end="")
 """
 
 
@@ -79,20 +98,26 @@ def starts_the_system(block: Block) -> bool:
     return "trimtab up" in block.text
 
 
+def starts_the_gateway(block: Block) -> bool:
+    return block.text == "trimtab serve\n"
+
+
 @dataclass
 class Reader:
     """Somebody who types what the README says, in a folder that looks like a clone."""
 
     home: Path
     port: str
+    gateway_port: str
 
     @property
     def environment(self) -> dict[str, str]:
         path = os.pathsep.join([os.environ.get("PATH", os.defpath), str(self.home / "bin")])  # the stand-in comes last
-        return {**clean_environment(), "HOME": str(self.home), "PATH": path, "TRIMTAB_DRAIN_PARK_SECONDS": "1"}
+        own = {"TRIMTAB_DRAIN_PARK_SECONDS": "1", "TRIMTAB_GATEWAY__PORT": self.gateway_port}
+        return {**clean_environment(), "HOME": str(self.home), "PATH": path, **own}
 
     def words(self, block: Block) -> str:
-        return block.text.replace(PORT, self.port)
+        return block.text.replace(PORT, self.port).replace(GATEWAY_PORT, self.gateway_port)
 
     def run(self, block: Block) -> str:
         """What the block printed. Its shell has activated the environment, as the reader did in the first block."""
@@ -110,20 +135,24 @@ class Reader:
     @contextmanager
     def system(self, block: Block) -> Iterator[redis.Redis]:
         """What the block starts, while it runs; a client of its data server."""
-        output = self.home / "up.log"
-        words = self.words(block).replace("trimtab up", "exec trimtab up")  # one process, to be ended by its id
+        url = f"redis://127.0.0.1:{self.port}/0"
+        with self.running(block, "trimtab up", says="Trimtab is up"), plain_client(url) as client:
+            yield client
+
+    @contextmanager
+    def running(self, block: Block, command: str, *, says: str) -> Iterator[None]:
+        """The block's last command, in the background from when it says that it is ready."""
+        output = self.home / f"{command.replace(' ', '-')}.log"
+        words = self.words(block).replace(command, f"exec {command}")  # one process, to be ended by its id
         with output.open("wb") as out:
             process = subprocess.Popen(
-                ["sh", "-euc", words], cwd=self.home, env=self.environment,
+                ["sh", "-euc", f". .venv/bin/activate\n{words}"], cwd=self.home, env=self.environment,
                 stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
         try:
-            wait_until(
-                lambda: process.poll() is not None or "Trimtab is up" in output.read_text(), UP_SECONDS, what="`up`"
-            )
+            wait_until(lambda: process.poll() is not None or says in output.read_text(), UP_SECONDS, what=command)
             assert process.poll() is None, output.read_text()
-            with plain_client(f"redis://127.0.0.1:{self.port}/0") as client:
-                yield client
+            yield
         finally:
             stop(process)
 
@@ -131,23 +160,29 @@ class Reader:
 @pytest.fixture
 def reader(tmp_path: Path) -> Reader:
     (tmp_path / ".venv").symlink_to(sys.prefix)
-    stand_in = tmp_path / "bin" / "redis-cli"
-    stand_in.parent.mkdir()
-    (tmp_path / "redis_cli.py").write_text(STAND_IN)
-    command = shlex.join([sys.executable, str(tmp_path / "redis_cli.py")])
-    stand_in.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
-    stand_in.chmod(0o755)
+    (tmp_path / "bin").mkdir()
+    for name, program in (("redis-cli", REDIS_CLI), ("curl", CURL)):
+        (tmp_path / f"{name}.py").write_text(program)
+        stand_in = tmp_path / "bin" / name
+        command = shlex.join([sys.executable, str(tmp_path / f"{name}.py")])
+        stand_in.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+        stand_in.chmod(0o755)
+    return Reader(tmp_path, free_port(), free_port())
+
+
+def free_port() -> str:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return Reader(tmp_path, str(probe.getsockname()[1]))
+        return str(probe.getsockname()[1])
 
 
 @pytest.mark.timeout(240)
 def test_every_example_of_the_readme_does_what_it_says(reader: Reader) -> None:
     (start,) = filter(starts_the_system, blocks())
-    with reader.system(start) as client:
+    (serve,) = filter(starts_the_gateway, blocks())
+    with reader.system(start) as client, reader.running(serve, "trimtab serve", says="Listening"):
         printed = [reader.run(block) for block in examples(client)]
-        check_the_outcome(reader, client, "".join(printed))
+        check_the_outcome(reader, client, "\n".join(printed))
 
 
 def test_what_the_readme_says_a_library_prints_is_what_it_prints(reader: Reader) -> None:
@@ -171,7 +206,8 @@ def test_make_knows_the_two_commands_of_the_readme(target: str, command: str) ->
 def examples(client: redis.Redis) -> Iterator[Block]:
     """Every block to run, each once what the one before has sent is folded."""
     for block in blocks():
-        if block.language in ("sh", "python") and not is_for_make(block) and not starts_the_system(block):
+        elsewhere = is_for_make(block) or starts_the_system(block) or starts_the_gateway(block)
+        if block.language in ("sh", "python") and not elsewhere:
             wait_until(no_recompute_is_near, 10, what="a moment without the periodic recompute")
             yield block
             wait_until(lambda: everything_is_folded(client), 30, what="what was sent, folded")
@@ -192,8 +228,12 @@ def check_the_outcome(reader: Reader, client: redis.Redis, printed: str) -> None
     stats = json.loads(reader.run(Block("sh", "trimtab stats checkout --json", 0)))
     assert (stats["folded"], stats["duplicates"], stats["dead"]) == (SENT, 0, {})
     assert stats["unstamped"] == 1, "the one from redis-cli names no epoch"
-    (polled,) = (line for line in printed.splitlines() if line.startswith('{"v":1,"experiment_id":"checkout"'))
-    assert Allocation.model_validate_json(polled).weights["b"] > 500_000, "b is better, and the weights follow"
+    documents = [line for line in printed.splitlines() if line.startswith('{"v":1,"experiment_id":"checkout"')]
+    polled, fetched = (Allocation.model_validate_json(line.partition('{"key"')[0]) for line in documents)
+    assert polled.weights["b"] > 500_000, "b is better, and the weights follow"
+    assert fetched.revision >= polled.revision
+    assert re.search(r'"variant":"(control|b)","reason":"SPLIT".*\{"accepted":1\}$', printed, re.MULTILINE), "over HTTP"
+    assert re.search(r"^HTTP/1.1 (304|200) ", printed, re.MULTILINE), "a conditional question"
     assert re.search(r"^(control|b) \d+ 0\.\d+ SPLIT$", printed, re.MULTILINE), "the answer of the flag client"
     assert "Resumed: they are fine" in printed
     wait_until(lambda: orders(client)[-1] == ("hold", "celery:incident-43", "Held: incident 43"), 30, what="the task")

@@ -27,6 +27,7 @@ from trimtab.schema.thresholds import DecisionThresholds
 from trimtab.settings import GROUPS, Settings
 from trimtab_worker import cli
 from trimtab_worker.cli.app import app as cli_app
+from trimtab_worker.gateway.routes import ENDPOINTS
 from trimtab_worker.tasks import MODULES
 
 ROOT = Path(__file__).parents[2]
@@ -42,6 +43,11 @@ def test_every_setting_stands_in_the_readme_with_its_default_and_its_reason() ->
     documented = {name: (default, reason) for name, default, reason in rows("environment", "default", "what, and why")}
     assert documented == {name: (default, reason) for name, default, reason in settings()}
     assert all(reason for _, _, reason in settings())
+
+
+def test_every_address_of_the_gateway_stands_in_the_readme_with_its_role() -> None:
+    documented = [tuple(row) for row in rows("address", "role", "what")]
+    assert documented == [(f"`{each.method} {each.path}`", str(each.role), each.summary) for each in ENDPOINTS]
 
 
 @pytest.mark.parametrize("prefix", ["", "TRIMTAB_"])
