@@ -8,10 +8,18 @@ AT_LEAST = {
     "row_events_per_second": 50_000,
     "columnar_vs_celery_task_ratio": 2_000,
     "experiments_per_second": 1_000,
+    "p_best_speed_over_draws_ratio": 10,
+    "p_best_error_of_draws_ratio": 1_000,
+    "correlated_fits_per_second": 40,
     "variant_calls_per_second": 500_000,
     "assignments_per_second": 1_000_000,
 }
-AT_MOST = {"event_to_folded_p99_ms": 250.0, "report_seconds_512_epochs": 1.0, "publish_to_client_p99_ms": 50.0}
+AT_MOST = {
+    "event_to_folded_p99_ms": 250.0,
+    "correlated_p_best_max_error": 1e-3,
+    "report_seconds_512_epochs": 1.0,
+    "publish_to_client_p99_ms": 50.0,
+}
 
 
 def judge(name: str, value: float) -> tuple[bool, str]:
