@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from operator import le
 from types import MappingProxyType
 from typing import NamedTuple
@@ -62,6 +63,7 @@ class Box:
     def high(self, k: int) -> int:
         return self.pinned[k] if k in self.pinned else min(self.ceiling[k], self.previous[k] + self.step)
 
+    @cached_property
     def bounds(self) -> tuple[list[int], list[int]]:
         """`low` and `high` of every place."""
         low = [max(floor, before - self.step) for floor, before in zip(self.floor, self.previous, strict=True)]
@@ -72,12 +74,12 @@ class Box:
 
     @property
     def feasible(self) -> bool:
-        low, high = self.bounds()
+        low, high = self.bounds
         return sum(low) <= self.unit <= sum(high) and all(map(le, low, high))
 
     def nearest(self, proposal: Sequence[float]) -> list[int]:
         """The parts inside the box nearest to `proposal` (shares by place)."""
-        return project([share * self.unit for share in proposal], *self.bounds(), self.unit)
+        return project([share * self.unit for share in proposal], *self.bounds, self.unit)
 
 
 def make_box(

@@ -61,6 +61,8 @@ def propose(name: str, objective: Objective, known: Known, settled: Mapping[int,
         InvalidInput: there is no such strategy, it cannot use this evidence, or what it returned are no shares.
     """
     size = len(known.trials)
+    if not settled:
+        return shares_for(name, objective, known.on(np.arange(size)))
     moving = np.array([k for k in range(size) if k not in settled], np.intp)
     shares = np.zeros(size)
     for k, share in settled.items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,7 +42,7 @@ def test_the_step_is_widened_to_the_least_that_works(data: st.DataObject, size: 
     box = make_box(variants, data.draw(parts_of(size)), data.draw(limits_of(variants)))
     assert box.feasible
     if box.wider:
-        narrower = type(box)(**{**box.__dict__, "step": box.step - 1})
+        narrower = replace(box, step=box.step - 1)
         assert not narrower.feasible
 
 
