@@ -4,6 +4,7 @@
 #   make test            all tests; they start their own servers.  ARGS="-k fold" narrows them
 #   make test-node       the tests with Node's SDKs; needs Node 20.17 or newer with npm, and a C compiler, too
 #   make check           linter, types, import contracts
+#   make soak            kills and lost replies for some minutes, then every count.  ARGS="--seed 2"
 #   make bench           measurements
 #   make statistics      the statistical bars at full size
 #   make schemas         JSON Schemas from the models, and the gateway's OpenAPI document
@@ -16,7 +17,7 @@ SECONDS := 60
 ARGS    ?=
 
 .DEFAULT_GOAL := install
-.PHONY: install demo test test-node check bench statistics schemas constraints clean
+.PHONY: install demo test test-node check soak bench statistics schemas constraints clean
 
 install: $(STAMP)
 
@@ -43,6 +44,9 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+soak: $(STAMP)
+	PYTHONPATH=tests $(BIN)/python -m faults.soak $(ARGS)
 
 bench: $(STAMP)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks

@@ -122,6 +122,21 @@ class PartitionStore(EventLog, Protocol):
     def leave_lease(self, holder: str) -> None:
         """Give the lease back, if `holder` still has it."""
 
+    def note_attempt(self, note: str, *, keep: bool = False) -> str:
+        """Note what is tried, for whoever comes after a death; returns the note that was there, `""` for none.
+
+        `keep` leaves a note that is there as it is.
+        """
+
+    def end_attempt(self) -> None:
+        """Take the note away: nobody died."""
+
+    def quarantine(self, entry_id: str, at: Cursor) -> bool:
+        """Set a log entry aside for ever, as one that kills its reader; False if the state is not `at` any more.
+
+        The state gets a `run` of its own, so whoever has read the entry cannot commit what it made of it.
+        """
+
     def report_drain(self) -> None:
         """Note that a drain is alive now."""
 

@@ -325,6 +325,26 @@ def test_a_drain_reports_itself(partition: PartitionStore) -> None:
     assert abs(partition.now() - reported) < 60_000
 
 
+def test_a_note_of_an_attempt_stays_until_it_is_taken_away(partition: PartitionStore) -> None:
+    assert partition.note_attempt("open", keep=True) == ""
+    assert partition.note_attempt("another", keep=True) == "open"
+    assert partition.note_attempt("5-0 1 1") == "open"
+    assert partition.space("snapshot").note_attempt("x", keep=True) == "5-0 1 1"
+    partition.end_attempt()
+    assert partition.note_attempt("open") == ""
+
+
+def test_a_quarantined_entry_is_known_to_every_space_and_its_readers_cannot_commit(partition: PartitionStore) -> None:
+    filled(partition, n=2)
+    read = partition.load().cursor
+    assert not partition.quarantine("7-7", Cursor(read.run, "0-1"))
+    assert partition.load().quarantined == frozenset()
+    assert partition.quarantine("7-7", read)
+    assert partition.load().quarantined == {"7-7"} == partition.scratch().load().quarantined
+    assert not partition.commit(Commit(expected=read, partition={"id": "9999999999999-0"}))
+    assert partition.commit(Commit(expected=partition.load().cursor, partition={"id": "9999999999999-0"}))
+
+
 def test_dead_letters_come_newest_first(partition: PartitionStore) -> None:
     log = filled(partition, n=10)
     log.row(b"newest")

@@ -59,6 +59,8 @@ class _Partition:
     rebuilds: dict[str, int] = field(default_factory=dict)
     lease: tuple[str, float] = ("", 0.0)
     drained_at: int | None = None
+    attempt: str = ""
+    quarantined: set[str] = field(default_factory=set)
 
 
 class MemoryPartition(PartitionStore):
@@ -115,7 +117,8 @@ class MemoryPartition(PartitionStore):
     def load(self) -> PartitionState:
         self._state.cur.setdefault("run", secrets.token_hex(8))
         self._state.cur.setdefault("id", LOG_START)
-        return PartitionState.parse(self._state.cur, self._state.producers, self._state.scopes)
+        state = self._state
+        return PartitionState.parse(state.cur, state.producers, state.scopes, self._all.quarantined)
 
     def load_experiments(self, names: Iterable[str], at: Cursor | None = None) -> dict[str, ExperimentState | None]:
         stats = self._state.stats
@@ -212,6 +215,21 @@ class MemoryPartition(PartitionStore):
     def leave_lease(self, holder: str) -> None:
         if self._all.lease[0] == holder:
             self._all.lease = ("", 0.0)
+
+    def note_attempt(self, note: str, *, keep: bool = False) -> str:
+        found = self._all.attempt
+        self._all.attempt = found if found and keep else note
+        return found
+
+    def end_attempt(self) -> None:
+        self._all.attempt = ""
+
+    def quarantine(self, entry_id: str, at: Cursor) -> bool:
+        if self._state.cursor != at:
+            return False
+        self._all.quarantined.add(entry_id)
+        self._state.cur["run"] = secrets.token_hex(8)
+        return True
 
     def report_drain(self) -> None:
         self._all.drained_at = self.now()

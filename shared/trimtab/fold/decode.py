@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -63,8 +63,8 @@ class Reading(NamedTuple):
     items: list[Item]
 
 
-def decode(entries: Iterable[Entry]) -> Reading:
-    """Entries of the log as what they say, or as the reason why they cannot be read.
+def decode(entries: Iterable[Entry], quarantined: Collection[str] = ()) -> Reading:
+    """Entries of the log as what they say, or as the reason why they cannot be read; `quarantined` ids are not read.
 
     A compaction begins a fold of its own, so what comes after the first entry and from one on is left for the next
     read: it merges what is counted, and events read together with it would not be counted yet.
@@ -72,7 +72,7 @@ def decode(entries: Iterable[Entry]) -> Reading:
     reading = Reading([], [])
     run = Rows([], [])
     for entry in entries:
-        event = _event(entry)
+        event = _set_aside(entry) if quarantined and entry.id in quarantined else _event(entry)
         if isinstance(event, dict):  # by far the most frequent, and nothing else need be asked of it
             run.entries.append(entry)
             run.events.append(event)
@@ -88,6 +88,11 @@ def decode(entries: Iterable[Entry]) -> Reading:
     if run.entries:
         reading.items.append(run)
     return reading
+
+
+def _set_aside(entry: Entry) -> Refused:
+    detail = "whoever read this entry, alone, died of it twice; it is not read again"
+    return Refused(entry, letter(entry, DeadLetterCode.CRASHED, detail))
 
 
 def _event(entry: Entry) -> dict[str, Any] | Refused | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Self
 
@@ -193,6 +193,7 @@ class PartitionState:
     experiments: dict[str, ExperimentState | None] = field(default_factory=dict)
     producers: dict[str, Producer] = field(default_factory=dict)
     scopes: dict[str, int] = field(default_factory=dict)  # dedupe scope → how many marks it has
+    quarantined: frozenset[str] = frozenset()  # ids of log entries that are not to be read, for they kill their reader
 
     def defined(self) -> Iterator[tuple[str, ExperimentState]]:
         return ((name, state) for name, state in self.experiments.items() if state is not None)
@@ -203,7 +204,13 @@ class PartitionState:
         return {"id": self.cursor.id, "clock": str(self.clock), **counters}
 
     @classmethod
-    def parse(cls, cur: Mapping[str, str], producers: Mapping[str, str], scopes: Mapping[str, str]) -> Self:
+    def parse(
+        cls,
+        cur: Mapping[str, str],
+        producers: Mapping[str, str],
+        scopes: Mapping[str, str],
+        quarantined: Iterable[str] = (),
+    ) -> Self:
         """The state from the `cur`, `producers` and `seen` hashes; experiments are loaded when they are needed."""
         prefix = counter_field("")
         counts = {name.removeprefix(prefix): int(n) for name, n in cur.items() if name.startswith(prefix)}
@@ -213,4 +220,5 @@ class PartitionState:
             counters=Counter(counts),
             producers={name: Producer.parse(text) for name, text in producers.items()},
             scopes={scope: int(n) for scope, n in scopes.items()},
+            quarantined=frozenset(quarantined),
         )

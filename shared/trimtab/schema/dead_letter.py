@@ -32,6 +32,7 @@ class DeadLetterCode(StrEnum):
     TOO_LATE = "too_late"
     FUTURE = "future"
     SEQUENCE_GAP = "sequence_gap"
+    CRASHED = "crashed"
 
 
 class DeadLetter(Schema):

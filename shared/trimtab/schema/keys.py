@@ -18,6 +18,8 @@ trimtab:{p<N>}:seen:<scope>:<level>:<b> set       dedupe marks: 63-bit digests i
 trimtab:{p<N>}:dead                     stream    dead letters
 trimtab:{p<N>}:lease                    string    which drain reads at present (an economy, never a safety)
 trimtab:{p<N>}:drain                    string    when a drain last reported, in milliseconds
+trimtab:{p<N>}:attempt                  string    what a drain tries at present; found again after its death
+trimtab:{p<N>}:quarantined              set       ids of entries that kill whoever reads them
 trimtab:{p<N>}:snapshot:…               as above  copy of cur, experiments, stats, producers, seen at a trim
 trimtab:{p<N>}:rebuild-<token>:…        as above  the same, while one rebuild folds the log again
 trimtab:{p<N>}:rebuilds                 zset      spaces of rebuilds → when each began, in milliseconds
@@ -80,6 +82,14 @@ class PartitionKeys:
     @property
     def drain(self) -> str:
         return f"{self.tag}drain"
+
+    @property
+    def attempt(self) -> str:
+        return f"{self.tag}attempt"
+
+    @property
+    def quarantined(self) -> str:
+        return f"{self.tag}quarantined"
 
     @property
     def dead(self) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import ParamSpec, TypeVar
 
 import structlog
 
@@ -15,6 +16,7 @@ from trimtab.fold import Commit, Entry, PartitionState, Questions, ask, decode, 
 from trimtab.fold.commit import Cursor
 from trimtab.fold.dedupe import Mask
 from trimtab.ports import PartitionStore, entry_order
+from trimtab_worker.services.attempts import Attempts
 from trimtab_worker.services.remembered import RememberedMarks
 
 LEASE_SECONDS = 5.0  # renewed at every read, which takes a second at most; a killed drain blocks others no longer
@@ -22,6 +24,8 @@ OVERTIME_SECONDS = 5.0  # what a flood may add to the time a drain parks, well i
 BYTES_AT_ONCE = 8 * 2**20  # a read that big folds in some tenths of a second, well inside a task's time limit
 FIRST_COUNT, MAX_COUNT = 64, 8192  # entries in a read; more would gain little, and large ones may follow small ones
 
+P = ParamSpec("P")
+T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
@@ -48,6 +52,10 @@ class Ingest:
     _state: PartitionState | None = None
     _marks: RememberedMarks = field(default_factory=RememberedMarks)
     _count: int = field(default=FIRST_COUNT)
+    _attempts: Attempts = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._attempts = Attempts(self.store)
 
     def drain(self, *, holder: str, park_seconds: float = 0.0, block_ms: int = 1000) -> DrainReport:
         """Fold until the log is empty, then wait for more until `park_seconds` have passed.
@@ -63,9 +71,12 @@ class Ingest:
         if not self.store.take_lease(holder, LEASE_SECONDS):
             report.busy = True
             return report
+        self._attempts = Attempts(self.store)
+        self._attempts.begin()
         try:
             self._drain(report, holder, time.monotonic() + park_seconds, block_ms)
         finally:
+            self._attempts.end()
             self.store.leave_lease(holder)
         if report.commits:
             log.info(
@@ -97,12 +108,17 @@ class Ingest:
         count, self._count = self._count, max(1, self._count // 2)  # a read that fails is tried again by halves
         state = self._current()
         with _collector_paused():
+            count = self._attempts.count(state.cursor, count)
             entries = self._within(self.store.read(state.cursor.id, count, block_ms))
             # Asked after the read: what was removed before it, even a moment before, shows now.
             if not self._reaches_back(state):
                 return True
+            if entries and not self._attempts.trying(state.cursor, entries):
+                self._forget()
+                return True
             if entries:
                 self._fold(state, entries, report)
+            self._attempts.survived(len(entries))
             self._count = self._adapted(count, entries)
             return bool(entries)
 
@@ -126,14 +142,14 @@ class Ingest:
 
     def _fold(self, state: PartitionState, entries: list[Entry], report: DrainReport) -> None:
         """Fold `entries`, which follow `state`, and commit."""
-        reading = decode(entries)
+        reading = self._purely(decode, entries, state.quarantined)
         unknown = mentioned(reading) - state.experiments.keys()
         try:
             if unknown:
                 state.experiments |= self.store.load_experiments(sorted(unknown), state.cursor)
-            found = survey(state, reading)
-            questions = ask(found)
-            commit = settle(found, questions, self._known(questions, state.cursor))
+            found = self._purely(survey, state, reading)
+            questions = self._purely(ask, found)
+            commit = self._purely(settle, found, questions, self._known(questions, state.cursor))
             applied = self.store.commit(commit)
         except Conflict:
             applied = False
@@ -149,6 +165,13 @@ class Ingest:
         for name in ("folded", "duplicates", "dead"):
             setattr(report, name, getattr(report, name) + after[name] - before[name])
         self._state = found.state
+
+    def _purely(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do what touches no store: if that fails, or kills this process, the entries are to blame."""
+        self._attempts.at_risk = True
+        result = step(*args, **kwargs)
+        self._attempts.at_risk = False
+        return result
 
     def _within(self, entries: list[Entry]) -> list[Entry]:
         if self.stop_at is None:

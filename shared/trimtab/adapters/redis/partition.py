@@ -38,6 +38,8 @@ class RedisPartition(RedisLog, PartitionStore):
         self._copy = client.register_script(source("copy"))
         self._lease = client.register_script(source("lease"))
         self._report = client.register_script(source("report"))
+        self._attempt = client.register_script(source("attempt"))
+        self._quarantine = client.register_script(source("quarantine"))
 
     # ── the log ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -73,9 +75,9 @@ class RedisPartition(RedisLog, PartitionStore):
     # ── the state ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def load(self) -> PartitionState:
-        keys = [self.keys.cur, self.keys.producers, self.keys.seen]
-        cur, producers, seen = self._load(keys=keys, args=[_new_run(), LOG_START])
-        return PartitionState.parse(texts(cur), texts(producers), texts(seen))
+        keys = [self.keys.cur, self.keys.producers, self.keys.seen, self.keys.quarantined]
+        cur, producers, seen, quarantined = self._load(keys=keys, args=[_new_run(), LOG_START])
+        return PartitionState.parse(texts(cur), texts(producers), texts(seen), map(text, quarantined))
 
     def load_experiments(self, names: Iterable[str], at: Cursor | None = None) -> dict[str, ExperimentState | None]:
         wanted = list(names)
@@ -197,6 +199,16 @@ class RedisPartition(RedisLog, PartitionStore):
         # Not atomic, and need not be: whoever drains without the lease loses at most a commit.
         if self._client.get(self.keys.lease) == holder.encode():
             self._client.unlink(self.keys.lease)
+
+    def note_attempt(self, note: str, *, keep: bool = False) -> str:
+        return text(self._attempt(keys=[self.keys.attempt], args=[note, int(keep)]))
+
+    def end_attempt(self) -> None:
+        self._client.unlink(self.keys.attempt)
+
+    def quarantine(self, entry_id: str, at: Cursor) -> bool:
+        keys = [self.keys.cur, self.keys.quarantined]
+        return bool(self._quarantine(keys=keys, args=[at.run, at.id, entry_id, _new_run()]))
 
     def report_drain(self) -> None:
         self._report(keys=[self.keys.drain], args=[self.now()])

@@ -1,0 +1,124 @@
+"""Entries that make their reader fail are found and set aside; whatever else fails condemns nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+
+from logs import Log, event
+from trimtab.adapters.memory import MemoryPartition
+from trimtab.fold import Commit, Entry, decode
+from trimtab_worker.services import attempts, ingest
+from trimtab_worker.services.attempts import CAREFUL_COUNT
+from trimtab_worker.services.ingest import Ingest
+from trimtab_worker.services.rebuild import rebuild
+
+MOST_DELIVERIES = 12  # IN-02
+
+
+def events(log: Log, n: int, *poisoned: int) -> None:
+    for number in range(n):
+        log.row(event(event_id=f"poison-{number}" if number in poisoned else f"e-{number}"))
+
+
+@pytest.fixture
+def poison(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever decodes an entry that says so fails with an error nobody foresaw."""
+
+    def fragile(entries: list[Entry], quarantined: Any = ()) -> Any:
+        for entry in entries:
+            if entry.id not in quarantined and b"poison" in entry.fields.get(b"event", b""):
+                raise ZeroDivisionError
+        return decode(entries, quarantined)
+
+    monkeypatch.setattr(ingest, "decode", fragile)
+
+
+def deliveries(log: Log, failure: type[Exception], fold: Callable[[], Ingest]) -> int:
+    """How many drains fail before one comes through, each by a new process or not."""
+    failed = 0
+    while failed <= MOST_DELIVERIES:
+        try:
+            fold().drain(holder="worker")
+        except failure:
+            failed += 1
+        else:
+            break
+    return failed + 1
+
+
+@pytest.mark.parametrize("place", [0, 1, 31, 63, 64, 200, 999])
+@pytest.mark.parametrize("fresh", [True, False])
+@pytest.mark.usefixtures("poison")
+def test_a_poisoned_entry_is_isolated_wherever_it_is(place: int, fresh: bool) -> None:
+    log = Log()
+    log.drain()
+    events(log, 1000, place)
+    same = Ingest(log.store)
+    needed = deliveries(log, ZeroDivisionError, (lambda: Ingest(log.store)) if fresh else (lambda: same))
+    assert needed <= MOST_DELIVERIES
+    assert log.dead_codes() == ["crashed"]
+    assert log.state().counters["folded"] == 999
+    assert rebuild(log.store, verify=True).identical
+
+
+@pytest.mark.usefixtures("poison")
+def test_poisoned_entries_are_isolated_one_after_the_other() -> None:
+    log = Log()
+    events(log, 300, 7, 8, 200)
+    for _ in range(3 * MOST_DELIVERIES):
+        try:
+            Ingest(log.store).drain(holder="worker")
+        except ZeroDivisionError:
+            continue
+        break
+    assert log.dead_codes() == ["crashed"] * 3
+    assert log.state().counters["folded"] == 297
+
+
+def test_a_store_that_fails_again_and_again_condemns_no_entry() -> None:
+    """Also where somebody died at that very entry once before."""
+
+    class Failing(MemoryPartition):
+        def commit(self, commit: Commit) -> bool:
+            raise redis.ConnectionError
+
+    log = Log()
+    log.drain()
+    events(log, 3)
+    log.store.note_attempt(f"{log.store.load().cursor.id} 1 1")
+    failing = Failing(clock=log.clock)
+    failing._all = log.store._all  # type: ignore[attr-defined]
+    for _ in range(MOST_DELIVERIES):
+        with pytest.raises(redis.ConnectionError):
+            Ingest(failing).drain(holder="worker")
+    assert log.drain().folded == 3
+    assert log.dead_codes() == []
+
+
+def test_after_a_death_that_was_nobodys_fault_reads_grow_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempts, "SUSPECTS", 640)
+    log = Log()
+    log.store.note_attempt("open")
+    events(log, 2000)
+    report = log.drain()
+    assert report.folded == 2000
+    assert 640 // CAREFUL_COUNT < report.commits < 640 // CAREFUL_COUNT + 10
+    assert log.store.note_attempt("open", keep=True) == "", "who ends in order leaves no note"
+
+
+def test_a_drain_that_nobody_died_before_notes_nothing_but_that_it_is_there() -> None:
+    notes = []
+
+    class Noting(MemoryPartition):
+        def note_attempt(self, note: str, *, keep: bool = False) -> str:
+            notes.append(note)
+            return super().note_attempt(note, keep=keep)
+
+    log = Log(Noting())
+    events(log, 500)
+    log.drain()
+    assert notes == ["open"]
