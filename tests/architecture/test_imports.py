@@ -47,6 +47,7 @@ def test_the_import_contracts_hold() -> None:
         "import trimtab",
         *(f"from trimtab import {name}" for name in CLIENT_NAMES),
         "import trimtab.addresses, trimtab.telemetry",
+        "import trimtab.client.openfeature",
     ],
 )
 def test_what_an_application_imports_is_light(statement: str) -> None:

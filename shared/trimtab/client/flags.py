@@ -213,7 +213,8 @@ class FlagClient(Answering):
             if stop.is_set():
                 return
             self._woken.clear()
-            noticed, self._noticed = self._noticed, set()
+            # Taken one by one: a notice that comes in between stays, and has set the event again.
+            noticed = [self._noticed.pop() for _ in range(len(self._noticed))]
             everything = time.monotonic() >= due
             if everything:
                 due = time.monotonic() + self._settings.next_wait()

@@ -19,6 +19,7 @@ from trimtab.schema.dead_letter import DeadLetter
 from trimtab.schema.decision import LedgerEntry
 from trimtab.schema.event import EventBatch, OutcomeEvent
 from trimtab.schema.experiment import Experiment
+from trimtab.schema.serving import ServingClient
 
 _DOCUMENTS: dict[str, Any] = {
     "allocation": Allocation,
@@ -29,6 +30,7 @@ _DOCUMENTS: dict[str, Any] = {
     "experiment": Experiment,
     "ledger_entry": LedgerEntry,
     "outcome_event": OutcomeEvent,
+    "serving_client": ServingClient,
 }
 
 
