@@ -35,7 +35,7 @@ def _independent() -> dict[str, float]:
     rng = np.random.default_rng(1)
     n = rng.integers(500, 20_000, (EXPERIMENTS, len(VARIANTS)))
     successes = rng.binomial(n, rng.uniform(.02, .12, (EXPERIMENTS, 1)) * rng.uniform(.9, 1.1, n.shape))
-    alpha, beta = successes + 1.0, n - successes + 1.0
+    alpha, beta = (successes + 1).astype(float), (n - successes + 1).astype(float)
     few = slice(0, 100)  # draws have no use for more at once
     exact = fastest(lambda: EXPERIMENTS / _seconds(lambda: probability_best_beta(alpha, beta)))
     drawn = fastest(lambda: 100 / _seconds(lambda: _by_draws(alpha[few], beta[few], rng)))
