@@ -14,10 +14,10 @@ import structlog
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import bars, celery_task, client, decisions, ingest, latency, p_best
+from benchmarks import bars, celery_task, client, decisions, gateway, ingest, latency, p_best
 
 OUTPUT = Path("build/bench.json")
-MEASUREMENTS = (ingest, celery_task, latency, decisions, p_best, client)
+MEASUREMENTS = (ingest, celery_task, latency, decisions, p_best, client, gateway)
 
 
 def main() -> None:

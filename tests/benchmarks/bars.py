@@ -13,12 +13,18 @@ AT_LEAST = {
     "correlated_fits_per_second": 40,
     "variant_calls_per_second": 500_000,
     "assignments_per_second": 1_000_000,
+    "gateway_304_requests_per_second": 4_000,
+    "gateway_200_requests_per_second": 4_000,
+    "gateway_ofrep_requests_per_second": 3_000,
 }
 AT_MOST = {
     "event_to_folded_p99_ms": 250.0,
     "correlated_p_best_max_error": 1e-3,
     "report_seconds_512_epochs": 1.0,
     "publish_to_client_p99_ms": 50.0,
+    "gateway_304_p99_ms": 20.0,
+    "gateway_200_p99_ms": 20.0,
+    "gateway_ofrep_p99_ms": 20.0,
 }
 
 
