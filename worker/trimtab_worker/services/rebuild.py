@@ -6,12 +6,14 @@ import json
 from dataclasses import dataclass
 from hashlib import sha256
 
-from trimtab.errors import LogGap
+from trimtab.errors import CorruptState, LogGap
 from trimtab.fold.commit import LOG_START
 from trimtab.ports import PartitionStore, entry_order
 from trimtab_worker.services.ingest import DrainReport, Ingest
 
 SWAPS = 50  # the live fold may move on between catching up and swapping; each try leaves less to catch up with
+
+UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +53,21 @@ def digest(store: PartitionStore) -> str:
     return sha256(json.dumps(store.dump(), sort_keys=True).encode()).hexdigest()
 
 
+def _digest_of_anything(store: PartitionStore) -> str:
+    """`digest`, or a word where the state cannot even be read: that is what a rebuild is there for."""
+    try:
+        return digest(store)
+    except CorruptState:
+        return UNREADABLE
+
+
 def _rebuild(store: PartitionStore, work: PartitionStore, *, verify: bool) -> RebuildReport:
     start = _start_from_snapshot(store, work)
     report = DrainReport()
     for _ in range(SWAPS):
         live = store.load()
         _fold_up_to(work, live.cursor.id, report)
-        state_digest, replay_digest = digest(store), digest(work)
+        state_digest, replay_digest = _digest_of_anything(store), digest(work)
         if store.load().cursor != live.cursor:
             continue  # the live fold moved on while we looked; catch up with it
         replaced = not verify and store.copy_from(work, over=live.cursor)

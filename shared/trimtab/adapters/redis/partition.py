@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -76,7 +77,8 @@ class RedisPartition(RedisLog, PartitionStore):
 
     def load(self) -> PartitionState:
         keys = [self.keys.cur, self.keys.producers, self.keys.seen, self.keys.quarantined]
-        cur, producers, seen, quarantined = self._load(keys=keys, args=[_new_run(), LOG_START])
+        with self._of_the_folds_making():
+            cur, producers, seen, quarantined = self._load(keys=keys, args=[_new_run(), LOG_START])
         return PartitionState.parse(texts(cur), texts(producers), texts(seen), map(text, quarantined))
 
     def load_experiments(self, names: Iterable[str], at: Cursor | None = None) -> dict[str, ExperimentState | None]:
@@ -92,7 +94,8 @@ class RedisPartition(RedisLog, PartitionStore):
         }
 
     def experiments(self) -> list[str]:
-        return sorted(text(name) for name in self._client.smembers(self.keys.experiments))
+        with self._of_the_folds_making():
+            return sorted(text(name) for name in self._client.smembers(self.keys.experiments))
 
     def seen(self, lookups: Mapping[str, IdArray], at: Cursor | None = None) -> dict[str, Mask]:
         pipe = self._client.pipeline(transaction=False)
@@ -110,7 +113,8 @@ class RedisPartition(RedisLog, PartitionStore):
         connection: the commit alone would not notice a state that moved on, was read, and fell back with its server.
         """
         pipe.hmget(self.keys.cur, "run", "id")
-        replies: list[Any] = pipe.execute()
+        with self._of_the_folds_making():
+            replies: list[Any] = pipe.execute()
         cursor = replies.pop()
         if at is not None and Cursor(*(text(part or b"") for part in cursor)) != at:
             raise Conflict(f"The state of partition {self.partition} moved on while it was read. Read it again.")
@@ -124,13 +128,21 @@ class RedisPartition(RedisLog, PartitionStore):
         expired = [keys.marks(bucket) for bucket in commit.expired_buckets]
         args: list[Any] = [commit.expected.run, commit.expected.id, json.dumps(_plan(commit)), len(stats), len(buckets)]
         packed = [_packed(marks) for marks in commit.marks.values()]
-        try:
+        with self._of_the_folds_making():
             return bool(self._commit(keys=[*shared, *stats, *buckets, *expired], args=[*args, *packed]))
+
+    @contextmanager
+    def _of_the_folds_making(self) -> Iterator[None]:
+        """Turn an answer that only a damaged state gives into `CorruptState`."""
+        try:
+            yield
         except ResponseError as error:
-            if "CORRUPT" not in str(error):
+            said = str(error)
+            if "CORRUPT" not in said and "WRONGTYPE" not in said:
                 raise
+            found = said.partition("CORRUPT ")[2] or "it has a key of a type that the fold does not write"
             raise CorruptState(
-                f"Partition {self.partition} was not changed: {str(error).partition('CORRUPT ')[2]}. "
+                f"The state of partition {self.partition} was left as it is: {found}. "
                 f"Run: trimtab rebuild {self.partition}"
             ) from error
 
@@ -180,7 +192,8 @@ class RedisPartition(RedisLog, PartitionStore):
             dump[f"stats:{name}"] = dict(sorted(experiment.fields().items())) if experiment else {}
         for scope, count in sorted(state.scopes.items()):
             for bucket in all_buckets(scope, count):
-                members = self._client.smembers(self.keys.marks(bucket))
+                with self._of_the_folds_making():
+                    members = self._client.smembers(self.keys.marks(bucket))
                 dump[f"seen:{bucket}"] = sorted(int(mark) for mark in members)
         return dump
 
