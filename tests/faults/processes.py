@@ -8,7 +8,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Self
 
 import structlog
@@ -17,7 +17,10 @@ from trimtab.adapters.redis.connection import UNREACHABLE, connect
 from trimtab.adapters.redis.partition import RedisPartition
 from trimtab.adapters.redis.publication import RedisPublications
 from trimtab.errors import Conflict
-from trimtab_worker.services.ingest import Ingest
+from trimtab.fold import Commit, Entry, decode
+from trimtab.fold.decode import Reading
+from trimtab_worker.services import ingest as ingest_service
+from trimtab_worker.services.ingest import DrainReport, Ingest
 from trimtab_worker.services.maintain import Maintain
 from trimtab_worker.services.reallocate import Reallocate
 
@@ -42,24 +45,50 @@ def drain_for_ever(url: str, retention_bytes: int = RETENTION_BYTES) -> None:
 
 
 def drain_without_lease(url: str) -> None:
-    """Read, fold and commit beside everybody else who does."""
+    """Read, fold and commit beside everybody else who does; counts its lost races in `test:races`."""
     _quiet()
     with connect(url) as client:
         ingest = Ingest(RedisPartition(client, 0))
-        report = DrainReports()
-        _for_ever(lambda: report.add(ingest))
+
+        def work() -> None:
+            report = DrainReport()
+            ingest.step(report, 100)
+            if report.lost_races:
+                client.incr("test:races", report.lost_races)
+
+        _for_ever(work)
 
 
-class DrainReports:
-    """Folds without asking for the lease; a lost race costs only the work."""
+def fold_and_stop_before_the_commit(url: str) -> None:
+    """A worker that stands still between read and commit, goes on when told, and leaves in `test:applied` what came."""
+    _quiet()
+    with connect(url) as client:
+        store = RedisPartition(client, 0)
+        commit = store.commit
 
-    def add(self, ingest: Ingest) -> None:
-        from trimtab_worker.services.ingest import DrainReport
+        def late(what: Commit) -> bool:
+            os.kill(os.getpid(), signal.SIGSTOP)
+            applied = commit(what)
+            client.set("test:applied", int(applied))
+            return applied
 
-        report = DrainReport()
-        ingest.step(report, 100)
-        if report.lost_races:
-            ingest.store._client.hincrby("test:races", "lost", report.lost_races)
+        store.commit = late  # type: ignore[method-assign]
+        Ingest(store).step(DrainReport(), None)
+
+
+def drain_until_poisoned(url: str) -> None:
+    """One drain by a process that dies of an entry which says so, as of a bug in a library written in C."""
+    _quiet()
+
+    def fragile(entries: list[Entry], quarantined: Collection[str] = ()) -> Reading:
+        for entry in entries:
+            if b"poison" in entry.fields.get(b"event", b"") and entry.id not in quarantined:
+                os.kill(os.getpid(), signal.SIGSEGV)
+        return decode(entries, quarantined)
+
+    ingest_service.decode = fragile  # type: ignore[attr-defined]
+    with connect(url) as client:
+        Ingest(RedisPartition(client, 0)).drain(holder="worker")
 
 
 def recompute_for_ever(url: str, experiment: str, seconds: float = 0.05) -> None:

@@ -21,6 +21,7 @@ class Proxy:
         self.delay_seconds = 0.0  # of each reply
         self.swallows = False  # bytes of both sides vanish, connections stay open
         self.replies = self.lost = 0
+        self.port = 0
         self._server = urlsplit(url)
         self._rng = random.Random(seed)
         self._listening = threading.Event()
@@ -28,7 +29,7 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self._port}/0"
+        return f"redis://127.0.0.1:{self.port}/0"
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -42,7 +43,7 @@ class Proxy:
     async def _serve(self) -> None:
         self._loop, self._ending = asyncio.get_running_loop(), asyncio.Event()
         listener = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self._port = listener.sockets[0].getsockname()[1]
+        self.port = listener.sockets[0].getsockname()[1]
         self._listening.set()
         await self._ending.wait()
         listener.close()  # and `asyncio.run` cancels whatever connection is still there

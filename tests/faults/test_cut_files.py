@@ -39,7 +39,8 @@ def write_history(client: redis.Redis, rng: random.Random) -> None:
         for number in range(rng.randrange(1, 6)):
             name = f"e{turn}-{rng.randrange(number + 1)}"
             log.row(event(event_id=name, occurred_at=now, variant=rng.choice(["b", "control"])))
-        many = [event(event_id=f"b{turn}-{n}", occurred_at=now, variant=rng.choice(["b", "control"])) for n in range(20)]
+        served = rng.choices(["b", "control"], k=20)
+        many = [event(event_id=f"b{turn}-{n}", occurred_at=now, variant=v) for n, v in enumerate(served)]
         log.columns(batch(many, producer="p", sequence=turn + 1, sent_at=now, base=now, offsets=None))
         log.row({"experiment_id": "checkout"})
         ingest.drain(holder="worker")
