@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import index
 from typing import Any, Self
 
 import numpy as np
@@ -52,9 +53,7 @@ class Cells:
         row = {epoch: e for e, epoch in enumerate(sorted({epoch for epoch, _ in known}))}
         grid = [[(0, 0, 0)] * len(ids) for _ in row]
         for (epoch, variant), values in known.items():
-            _check_cell(epoch, variant, values)
-            n, total, total_sq = values
-            grid[row[epoch]][place[variant]] = int(n), int(total), int(total_sq)
+            grid[row[epoch]][place[variant]] = _checked_cell(epoch, variant, values)
         exact = np.array(grid, object).reshape(len(row), len(ids), 3)
         return cls(ids, exact[:, :, 0], exact[:, :, 1], exact[:, :, 2], scale, tuple(row))
 
@@ -114,8 +113,16 @@ def pooled(values: Floats, fade: Floats | None) -> float:
     return float(values.sum() if fade is None else fade @ values.sum(axis=1))
 
 
-def _check_cell(epoch: int, variant: str, values: Sequence[Any]) -> None:
-    n, total, total_sq = values
+def _checked_cell(epoch: int, variant: str, values: Sequence[Any]) -> tuple[int, int, int]:
+    try:
+        n, total, total_sq = map(index, values)
+    except (TypeError, ValueError):
+        raise InvalidInput(
+            f"The sums of variant {variant!r} in epoch {epoch} are {values!r}, not three whole numbers.",
+            variant=variant,
+            field="sums",
+            value=values,
+        ) from None
     if n < 0 or total_sq < 0 or n * total_sq < total * total or (n == 0 and (total or total_sq)):
         raise InvalidInput(
             f"The sums of variant {variant!r} in epoch {epoch} cannot come from any data: "
@@ -124,3 +131,4 @@ def _check_cell(epoch: int, variant: str, values: Sequence[Any]) -> None:
             field="total_sq",
             value=total_sq,
         )
+    return n, total, total_sq

@@ -97,9 +97,9 @@ class Engine:
         """
         limits = constraints or Constraints()
         seen = check_observations(observations)
+        check_feasible(seen, limits)
         previous = check_weights(previous_weights, seen, limits.epsilon)
         passed = check_instants(last_updated_at_epoch_s, now_epoch_s)
-        check_feasible(seen, limits)
         proposal, details = self._propose(seen, previous, limits, seed)
         held = _hold(seen, limits, passed)
         if held is not None:

@@ -9,11 +9,12 @@ import numpy.typing as npt
 from scipy.special import ndtr
 
 from trimtab.engine.lattice import MAX_FACTORS, factor_points
-from trimtab.engine.probability import Floats, best_of_normals, probability_best_normal
+from trimtab.engine.probability import Floats, best_of_normals, numbers, probability_best_normal, refuse
 from trimtab.engine.quadrature import COARSE, EXACT
 from trimtab.errors import InvalidInput
 
 _NOTHING = 1e-9  # a factor with less than this share of a variant's own variance moves P(best) by less than that
+_ROUNDING = 1e-6  # of the largest entry: what more than this is no rounding
 _AS_LARGE = 1 - 5e-7  # of pivots equal but for the last bits, the first is taken on every machine
 
 
@@ -38,9 +39,10 @@ def probability_best_mvn(mean: npt.ArrayLike, cov: npt.ArrayLike, prec_diag: npt
         (K,) probabilities that add up to 1; within 1e-6 for one factor, 1e-4 beyond, 3e-4 from 20 variants on.
 
     Raises:
-        InvalidInput: a value is not finite, or a precision not positive.
+        InvalidInput: shapes do not fit, a value is not finite, a precision not positive, `cov` not symmetric, or less
+            than 1/prec_diag leaves it.
     """
-    effect, covariance, precision = (np.asarray(value, float) for value in (mean, cov, prec_diag))
+    effect, covariance, precision = numbers("mean", mean), numbers("cov", cov), numbers("prec_diag", prec_diag)
     _check(effect, covariance, precision)
     if len(effect) == 1:
         return np.ones(1)
@@ -85,6 +87,8 @@ def _factors(covariance: Floats, precision: Floats) -> tuple[Floats, Floats]:
     would explain is added to the variants' own.
     """
     left = _rest(covariance, precision)
+    missing = left.diagonal() < -_ROUNDING * max(1.0, float(left.max()))
+    refuse(missing, "cov", covariance.diagonal(), "at least 1/prec_diag, up to a shift common to all")
     own = 1 / np.sqrt(precision)
     loads: list[Floats] = []
     while len(loads) < len(own):
@@ -124,8 +128,8 @@ def _check(effect: Floats, covariance: Floats, precision: Floats) -> None:
             "expected (K,), (K, K) and (K,).",
             field="cov",
         )
-    for name, values in (("mean", effect), ("cov", covariance), ("prec_diag", precision)):
-        if not np.isfinite(values).all():
-            raise InvalidInput(f"{name} holds a value that is not finite.", field=name)
-    if precision.min() <= 0:
-        raise InvalidInput("prec_diag holds a precision that is not above 0.", field="prec_diag")
+    for name, values in (("mean", effect), ("cov", covariance)):
+        refuse(~np.isfinite(values), name, values, "a finite number")
+    refuse(~(np.isfinite(precision) & (precision > 0)), "prec_diag", precision, "a finite number above 0")
+    apart = np.abs(covariance - covariance.T)
+    refuse(apart > _ROUNDING * np.abs(covariance).max(), "cov", covariance, "what stands across the diagonal")

@@ -53,8 +53,9 @@ def decide(inputs: Inputs) -> Result:
         inputs.prior_sd,
         higher_is_better=inputs.direction == "increase",
     )
-    posterior = _posterior(inputs, belief)
+    posterior: dict[str, Posterior] = {}
     try:
+        posterior = _posterior(inputs, belief)
         box = make_box(
             inputs.variants,
             _previous(inputs),
@@ -63,7 +64,7 @@ def decide(inputs: Inputs) -> Result:
             awaiting=awaiting(inputs),
         )
         proposal = _propose(inputs, belief, box)
-    except InvalidInput as problem:
+    except (InvalidInput, np.linalg.LinAlgError) as problem:
         return _hold(inputs, (*reasons, invalid_input(str(problem))), posterior, {})
     halting = any(inputs.previous.get(variant) for variant in _halted(inputs))
     if halting and not any(reason.code is HoldCode.NOT_RUNNING for reason in reasons):

@@ -12,6 +12,7 @@ from trimtab.errors import ConfigurationError, InvalidInput
 from trimtab.schema.constraints import Constraints
 
 _SUM_TOLERANCE = 1e-6
+_MOST_TRIALS = 2**53  # up to here a float tells every count from the next one
 
 
 def check_observations(observations: Mapping[str, Observation]) -> dict[str, Observation]:
@@ -21,6 +22,7 @@ def check_observations(observations: Mapping[str, Observation]) -> dict[str, Obs
         InvalidInput: none at all, a blank id, or counts that are negative, not whole or not finite, or more successes
             than trials.
     """
+    _check_mapping("observations", observations)
     if not observations:
         raise InvalidInput("observations: there is no variant.", field="observations", value={})
     for variant in observations:
@@ -35,6 +37,7 @@ def check_weights(weights: Mapping[str, float], variants: Mapping[str, Any], eps
     Raises:
         InvalidInput: none at all, other variants than observed, a weight outside [0, 1], or a sum other than 1.
     """
+    _check_mapping("previous_weights", weights)
     if not weights:
         raise InvalidInput("previous_weights: there is no variant.", field="previous_weights", value={})
     missing, extra = sorted(variants.keys() - weights.keys()), sorted(map(str, weights.keys() - variants.keys()))
@@ -64,19 +67,39 @@ def check_feasible(variants: Mapping[str, Any], constraints: Constraints) -> Non
     Raises:
         ConfigurationError: floors above 1 or ceilings below 1 together, or a limit for a variant that is not there.
     """
+    if not isinstance(constraints, Constraints):
+        raise ConfigurationError(
+            f"constraints are {constraints!r}, not Constraints(…).", field="constraints", value=constraints
+        )
     for name in ("floors", "ceilings", "pins"):
         if strangers := sorted(getattr(constraints, name).keys() - variants.keys()):
-            raise ConfigurationError(f"constraints.{name} names {strangers}, which were not observed.", field=name)
+            value = getattr(constraints, name)[strangers[0]]
+            raise ConfigurationError(
+                f"constraints.{name} gives {value!r} to {strangers[0]!r}, which was not observed.",
+                field=name,
+                variant=strangers[0],
+                value=value,
+            )
     floors, ceilings = sum(map(constraints.floor, variants)), sum(map(constraints.ceiling, variants))
     if floors > 1 + constraints.epsilon:
+        highest = max(sorted(variants), key=constraints.floor)
         raise ConfigurationError(
-            f"min_weight: the floors of {len(variants)} variants add up to {floors:.6g}, above 1; "
-            f"the largest min_weight that fits is {1 / len(variants):.6g}.",
+            f"min_weight: the floors of {len(variants)} variants, with floors and pins of their own, add up to "
+            f"{floors:.6g}, above 1; the highest is {constraints.floor(highest):.6g} of {highest!r}, and the largest "
+            f"min_weight that fits all alike is {1 / len(variants):.6g}.",
             field="min_weight",
-            value=constraints.min_weight,
+            variant=highest,
+            value=constraints.floor(highest),
         )
     if ceilings < 1 - constraints.epsilon:
-        raise ConfigurationError(f"ceilings of all variants add up to {ceilings:.6g}, below 1.", field="ceilings")
+        lowest = min(sorted(variants), key=constraints.ceiling)
+        raise ConfigurationError(
+            f"ceilings: those of all variants, pins too, add up to {ceilings:.6g}, below 1; "
+            f"the lowest is {constraints.ceiling(lowest):.6g} of {lowest!r}.",
+            field="ceilings",
+            variant=lowest,
+            value=constraints.ceiling(lowest),
+        )
 
 
 def check_instants(last_updated_at_epoch_s: float | None, now_epoch_s: float | None) -> float | None:
@@ -101,10 +124,10 @@ def check_instants(last_updated_at_epoch_s: float | None, now_epoch_s: float | N
 def _check_observation(variant: str, observation: Observation) -> Observation:
     counts = {}
     for name in ("trials", "successes"):
-        value = getattr(observation, name, None)
-        if value is None or not _is_number(value) or value < 0 or value != int(value):
+        value: Any = getattr(observation, name, None)
+        if not _is_number(value) or not 0 <= value <= _MOST_TRIALS or value != int(value):
             raise InvalidInput(
-                f"{name} of variant {variant!r} is {value!r}, not a whole number ≥ 0.",
+                f"{name} of variant {variant!r} is {value!r}, not a whole number from 0 to 2⁵³.",
                 field=name,
                 variant=variant,
                 value=value,
@@ -120,5 +143,12 @@ def _check_observation(variant: str, observation: Observation) -> Observation:
     return Observation(**counts)
 
 
+def _check_mapping(field: str, value: Any) -> None:
+    if not isinstance(value, Mapping):
+        raise InvalidInput(
+            f"{field} is {value!r}; expected a mapping by variant id.", field=field, value=value
+        )
+
+
 def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, Real) and not isinstance(value, bool) and bool(-math.inf < value < math.inf)  # type: ignore[operator]

@@ -43,10 +43,10 @@ def probability_best_normal(mean: npt.ArrayLike, sd: npt.ArrayLike) -> Floats:
     Raises:
         InvalidInput: a mean or sd is not finite, an sd is negative, or there is no variant.
     """
-    means, sds = np.broadcast_arrays(np.asarray(mean, float), np.asarray(sd, float))
-    _refuse(~np.isfinite(means), "mean", means, "is not finite")
-    _refuse(~(np.isfinite(sds) & (sds >= 0)), "sd", sds, "is not a finite number ≥ 0")
+    means, sds = _together(mean=mean, sd=sd)
     shape = _variants_last(means.shape)
+    refuse(~np.isfinite(means), "mean", means, "a finite number")
+    refuse(~(np.isfinite(sds) & (sds >= 0)), "sd", sds, "a finite number ≥ 0")
     if shape[-1] == 1 or means.size == 0:
         return np.ones(shape)
     flat_means, flat_sds = means.reshape(-1, shape[-1]), sds.reshape(-1, shape[-1])
@@ -85,10 +85,10 @@ def probability_best_beta(alpha: npt.ArrayLike, beta: npt.ArrayLike) -> Floats:
     Raises:
         InvalidInput: an α or β is not finite and positive, or there is no variant.
     """
-    alphas, betas = np.broadcast_arrays(np.asarray(alpha, float), np.asarray(beta, float))
-    for name, values in (("alpha", alphas), ("beta", betas)):
-        _refuse(~(np.isfinite(values) & (values > 0)), name, values, "is not a finite number above 0")
+    alphas, betas = _together(alpha=alpha, beta=beta)
     shape = _variants_last(alphas.shape)
+    for name, values in (("alpha", alphas), ("beta", betas)):
+        refuse(~(np.isfinite(values) & (values > 0)), name, values, "a finite number above 0")
     if shape[-1] == 1 or alphas.size == 0:
         return np.ones(shape)
     flat_alphas, flat_betas = alphas.reshape(-1, shape[-1]), betas.reshape(-1, shape[-1])
@@ -149,7 +149,43 @@ def _variants_last(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape
 
 
-def _refuse(wrong: npt.NDArray[np.bool_], field: str, values: Floats, problem: str) -> None:
+def numbers(field: str, value: npt.ArrayLike) -> Floats:
+    """`value` as an array of floats.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    try:
+        return np.asarray(value, float)
+    except (TypeError, ValueError):
+        raise InvalidInput(f"{field} is {value!r}, not an array of numbers.", field=field, value=value) from None
+
+
+def refuse(wrong: npt.NDArray[np.bool_], field: str, values: Floats, expected: str) -> None:
+    """Name the first of `values` (…, K) that is `wrong`; variants have no ids here, so it is known by its place.
+
+    Raises:
+        InvalidInput: there is one.
+    """
     if wrong.any():
-        value = float(values[wrong].flat[0])
-        raise InvalidInput(f"{field} {value!r} {problem}.", field=field, value=value)
+        place = np.argwhere(wrong)[0]
+        value, variant = float(values[tuple(place)]), str(place[-1])
+        raise InvalidInput(
+            f"{field}[{', '.join(map(str, place))}] is {value!r}; of variant {variant}, counted from 0, it must be "
+            f"{expected}.",
+            field=field,
+            variant=variant,
+            value=value,
+        )
+
+
+def _together(**given: npt.ArrayLike) -> tuple[Floats, ...]:
+    """Arrays of floats, broadcast against each other."""
+    arrays = {field: numbers(field, value) for field, value in given.items()}
+    try:
+        return np.broadcast_arrays(*arrays.values())
+    except ValueError:
+        shapes = " and ".join(f"{field} {array.shape}" for field, array in arrays.items())
+        raise InvalidInput(
+            f"The shapes of {shapes} do not fit together.", field=next(iter(arrays)), value=shapes
+        ) from None

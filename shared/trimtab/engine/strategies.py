@@ -148,7 +148,7 @@ def strategy(name: str) -> Strategy:
     Raises:
         InvalidInput: there is none; the message lists those there are.
     """
-    found = STRATEGIES.get(name) or _installed(name)
+    found = (STRATEGIES.get(name) or _installed(name)) if isinstance(name, str) else None
     if found is None:
         raise InvalidInput(
             f"Unknown strategy {name!r}; choose one of {', '.join(sorted(STRATEGIES))}.", field="strategy", value=name

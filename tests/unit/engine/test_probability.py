@@ -138,7 +138,7 @@ def test_what_is_not_finite_is_refused_by_name(mean: list[float], sd: list[float
 
 
 def test_alpha_must_be_positive() -> None:
-    with pytest.raises(InvalidInput, match="alpha 0"):
+    with pytest.raises(InvalidInput, match=r"alpha\[0\] is 0\.0"):
         probability_best_beta([0, 1], [1, 1])
 
 
