@@ -34,7 +34,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Print the table, if any of its checks ran."""
     reports = [r for r in terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
                if getattr(r, "when", "") == "call" or r.outcome == "failed"]  # fmt: skip
-    lines = _checked(reports) | _held(reports)
+    lines = _held(reports) | _checked(reports)  # what was observed says more than how many tests passed
     if not lines:
         return
     whole = len(lines) > len(ROWS) // 2  # of a narrowed run, only what it did
