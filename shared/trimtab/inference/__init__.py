@@ -6,7 +6,8 @@
     exact    h_e, D_e  S, V  ├─► harm         guardrail metrics
     sums                     ├─► two_groups   one promised look: z, Fisher, Welch ─► ab_test ─► recommendation
                              └─► effects      stratified, AIPW: the number to report
-    belief ─► posterior ─► contract           ship, stop or continue, with what either may cost
+    belief ─► posterior ─┬─► contract         ship, stop or continue, with what either may cost
+                         └─► remaining        what going on may still be worth
     units and served parts ─► sample_ratio    may any of it be trusted?
 
 Pure: no I/O, no clock, no randomness. Nothing here imports the engine; its `Cells` and `Belief` are handed in.
@@ -24,6 +25,7 @@ from trimtab.inference.contract import (
 from trimtab.inference.effects import Effect, aipw_effect, stratified_effect
 from trimtab.inference.harm import HARM_ALPHA, Harm, harm_test
 from trimtab.inference.posterior import EffectPosterior, typical_mean
+from trimtab.inference.remaining import ValueRemaining, value_remaining
 from trimtab.inference.sample_ratio import Leak, SampleRatio, find_leaks, sample_ratio
 from trimtab.inference.sample_size import sample_size_for_means, sample_size_for_rates
 from trimtab.inference.sequential import Claim, SequentialPlan, e_bh, look, plan_test
@@ -46,6 +48,7 @@ __all__ = [
     "Recommendation",
     "SampleRatio",
     "SequentialPlan",
+    "ValueRemaining",
     "aipw_effect",
     "analyze_ab",
     "assess",
@@ -61,4 +64,5 @@ __all__ = [
     "stratified_effect",
     "typical_mean",
     "value_of_one_more_round",
+    "value_remaining",
 ]

@@ -107,6 +107,7 @@ def test_the_report_says_one_sentence_then_tables_then_what_they_rest_on(decided
     assert treatment[-1] == "ship"
     assert (second[:2], second[-1]) == (["+300", "%"], "<.001"), "relative effect, always-valid interval, p"
     assert "Traffic splits as it was served." in out
+    assert "With probability 95% no variant beats b in converted by more than 0 %" in out
     assert "\n· Means are as if all variants had met the same epochs." in out
 
 

@@ -245,6 +245,31 @@ def test_an_absolute_margin_is_one_of_the_primary_metric_alone() -> None:
     assert advice(found) is not Advice.SHIP
 
 
+def test_an_experiments_own_thresholds_decide_by_its_primary_metric() -> None:
+    """3.0 % → 3.3 % beyond doubt is shipped; by the seed's absolute margin of .02 it is futile."""
+    cells = [rates(control=(2_000_000, 60_000), b=(2_000_000, 66_000))]
+    assert advice(World.of(cells).report()) is Advice.SHIP
+    assert advice(World.of(cells, thresholds="absolute").report()) is Advice.STOP
+    strict = World.of(cells, thresholds={"min_relative_effect": .2}).report()
+    assert against(strict).recommendation.assessment.margin == pytest.approx(.2 * .03, rel=.01)
+    given = World.of(cells, thresholds="absolute").report(DecisionThresholds())
+    assert advice(given) is Advice.SHIP, "those handed in come first"
+
+
+def test_a_control_that_never_converted_can_be_beaten() -> None:
+    found = World.of([rates(control=(1000, 0), b=(1000, 60))]).report()
+    assert advice(found) is Advice.SHIP
+    assert against(found).recommendation.assessment.tolerance > 0
+
+
+def test_what_going_on_is_still_worth_shrinks_as_outcomes_come_in() -> None:
+    few, many = (World.of([rates(control=(500 * n, 50 * n), b=(500 * n, 51 * n))]).report() for n in (1, 100))
+    assert few.primary.remaining is not None
+    assert many.primary.remaining is not None
+    assert few.primary.remaining.value > 5 * many.primary.remaining.value > 0
+    assert World.of([rates(control=(500, 50), b=(0, 0))]).report().primary.remaining is None
+
+
 # --- epochs ---------------------------------------------------------------------------------------------------------
 
 SIMPSON = {
@@ -335,6 +360,25 @@ def test_an_ab_test_ends_in_one_of_four_sentences(b: tuple[int, int], sentence: 
     assert found.sentence == sentence
     assert found.ab is not None
     assert found.ab.recommendation == sentence
+
+
+def test_an_ab_test_may_name_its_own_sample_size() -> None:
+    cells = [rates(control=(150, 15), b=(150, 60))]
+    assert World.of(cells, strategy="fixed").report().sentence.startswith("Insufficient data (need 300 per group)")
+    named = World.of(cells, strategy="fixed", min_sample_size=150).report()
+    assert named.sentence.startswith("Ship b")
+    assert advice(named) is Advice.SHIP
+    more = World.of(cells, strategy="fixed", min_sample_size=151).report()
+    assert more.sentence == "Insufficient data (need 151 per group): the smallest group has 150."
+    assert advice(more) is Advice.CONTINUE
+
+
+def test_before_its_test_has_its_least_evidence_an_ab_test_says_so() -> None:
+    found = World.of([rates(control=(400, 2), b=(400, 9))], strategy="fixed").report()
+    assert found.sentence == (
+        "No difference in converted can be claimed yet: its test takes at least 10 of the rarer outcome in the "
+        "smaller group."
+    )
 
 
 def test_only_fixed_experiments_are_ab_tests() -> None:

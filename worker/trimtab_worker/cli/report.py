@@ -132,6 +132,13 @@ def _remarks(found: Report) -> list[str]:
         "Means are as if all variants had met the same epochs. The second interval and p are always valid: they hold "
         "however often one looks. Loss is what serving the variant to everybody may cost on average."
     )
+    left = found.primary.remaining
+    if left is not None:
+        much = f"{_number(left.value)}" if left.rel_value is None else f"{100 * left.rel_value:.2g} %"
+        remarks.append(
+            f"With probability {left.level:.0%} no variant beats {left.leader} in {found.primary.name} "
+            f"by more than {much}: so much is going on still worth."
+        )
     covered = [
         f"{each.treatment} by {metric.name} {render.percent(each.effect.share_covered)}"
         for metric in found.metrics

@@ -25,12 +25,14 @@ from trimtab.inference import (
     Measured,
     Recommendation,
     SampleRatio,
+    ValueRemaining,
     aipw_effect,
     analyze_ab,
     assess,
     recommend,
     stratified_effect,
     typical_mean,
+    value_remaining,
 )
 from trimtab.ports import PartitionStore, Published
 from trimtab.schema.experiment import Experiment, Metric, MetricKind, Status
@@ -64,7 +66,8 @@ class TreatmentReport:
 
 @dataclass(frozen=True)
 class MetricReport:
-    """One metric: its groups, and every treatment against control. P(best) is over all variants.
+    """One metric: its groups, and every treatment against control. P(best) is over all variants, and so is what of the
+    primary metric going on may still be worth; None before there is anything to tell.
 
     The means of `groups` are pooled over epochs, and mislead while weights move; those of `means` are as if all
     variants had met the same epochs: control's own, and control's with each treatment's effect added.
@@ -77,6 +80,7 @@ class MetricReport:
     groups: tuple[Group, ...]
     means: dict[str, float | None]
     p_best: dict[str, float]
+    remaining: ValueRemaining | None
     treatments: tuple[TreatmentReport, ...]
 
 
@@ -211,6 +215,12 @@ class _Basis:
     def p_best(self) -> dict[str, float]:
         return dict(zip(self.cells.variants, map(float, self.belief.p_best), strict=True))
 
+    @property
+    def remaining(self) -> ValueRemaining | None:
+        """Of the primary metric, once every variant has been met and the data tell any of them apart."""
+        telling = self.metric.primary and len(self.cells.variants) > 1 and all(self.cells.trials)
+        return value_remaining(self.belief, self.cells, self.metric) if telling and self.belief.weight.any() else None
+
     @cached_property
     def base(self) -> float | None:
         """Control's mean, epochs weighed by all traffic; None without units."""
@@ -255,6 +265,7 @@ def _metric(basis: _Basis, tests: Tests, thresholds: DecisionThresholds | None, 
         ),
         means={basis.experiment.control: base, **means},
         p_best=basis.p_best,
+        remaining=basis.remaining,
         treatments=found,
     )
 
