@@ -32,6 +32,7 @@ def many_segments() -> Allocation:
     return allocation(9, shares, epoch=9, ranges=tuple(ranges))
 
 
+Variants = list[str | None]
 SDKS = Path(__file__).parent / "integration" / "flag_systems" / "sdks.py"
 
 START = allocation(1, {"A": 0.2, "B": 0.3, "C": 0.5})
@@ -59,18 +60,18 @@ def written(document: Mapping[str, Any], directory: Path, name: str) -> Path:
     return path
 
 
-def served(command: Sequence[str], source: str, units: int = UNITS) -> list[str | None]:
-    """The variants of user-0, user-1, … as the program `command` serves them from `source`, a file or an address."""
-    arguments = [*command, source, START.experiment_id, str(units)]
+def served(command: Sequence[str], *sources: Path | str) -> list[Variants]:
+    """The variants of user-0, user-1, … as the program `command` serves them from each source, a file or an address."""
+    arguments = [*command, START.experiment_id, str(UNITS), *map(str, sources)]
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    variants = json.loads(done.stdout)
-    assert len(variants) == units
-    return variants
+    found: list[Variants] = json.loads(done.stdout)
+    assert [len(variants) for variants in found] == [UNITS] * len(sources)
+    return found
 
 
-def served_by_python(sdk: str, source: Path | str, units: int = UNITS) -> list[str | None]:
-    return served([sys.executable, str(SDKS), sdk], str(source), units)
+def served_by_python(sdk: str, *sources: Path | str) -> list[Variants]:
+    return served([sys.executable, str(SDKS), sdk], *sources)
 
 
 def changed(before: Sequence[str | None], after: Sequence[str | None]) -> float:

@@ -1,9 +1,9 @@
 // Real SDKs of flag systems, each serving many units: the twin of tests/integration/flag_systems/sdks.py.
 //
-//     node serve.mjs SDK SOURCE EXPERIMENT UNITS
+//     node serve.mjs SDK EXPERIMENT UNITS SOURCE
 //
-// prints the variants of user-0, user-1, … as one JSON list. SOURCE is a gateway's address, for flagd a file. Any
-// connection that would leave this machine is refused and is an error.
+// prints the variants of user-0, user-1, … as a JSON list in a list. SOURCE is a gateway's address, for flagd a file.
+// Any connection that would leave this machine is refused and is an error.
 
 import net from "node:net";
 
@@ -58,7 +58,7 @@ async function ofrep(address, experiment) {
   return openFeature(new OFREPProvider({ baseUrl: address }), experiment);
 }
 
-const [sdk, source, experiment, units] = process.argv.slice(2);
+const [sdk, experiment, units, source] = process.argv.slice(2);
 const answer = await { growthbook, unleash, flagd, ofrep }[sdk](source, experiment);
 const variants = [];
 while (variants.length < Number(units)) {
@@ -67,4 +67,4 @@ while (variants.length < Number(units)) {
   variants.push(...(await Promise.all(asked)));
 }
 if (refused.size) process.stderr.write(`${sdk} wanted to reach ${[...refused]}\n`);
-process.stdout.write(JSON.stringify(variants), () => process.exit(refused.size ? 1 : 0));
+process.stdout.write(JSON.stringify([variants]), () => process.exit(refused.size ? 1 : 0));

@@ -18,6 +18,7 @@ from flag_systems import (
     SHARES,
     START,
     UNITS,
+    Variants,
     assert_split,
     changed,
     document_of,
@@ -33,7 +34,7 @@ from trimtab.schema.base import PARTS
 from trimtab_worker.embedded import EmbeddedServer
 
 PROGRAM = Path(__file__).with_name("serve.mjs")
-Serve = Callable[[str, Allocation], list[str | None]]
+Serve = Callable[[str, Allocation], Variants]
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -49,7 +50,7 @@ def serve(gateway: RunningGateway, redis_client: redis.Redis, tmp_path: Path) ->
     """What a Node SDK serves once an allocation is published; flagd reads the gateway's document from a file."""
     published = 0
 
-    def run(sdk: str, wanted: Allocation) -> list[str | None]:
+    def run(sdk: str, wanted: Allocation) -> Variants:
         nonlocal published
         published += 1
         publish(redis_client, renumbered(wanted, published))
@@ -59,7 +60,7 @@ def serve(gateway: RunningGateway, redis_client: redis.Redis, tmp_path: Path) ->
             file = tmp_path / f"{published}.json"
             file.write_bytes(gateway.get("/flagd/flags.json").content)
             source = str(file)
-        return served(["node", str(PROGRAM), sdk], source)
+        return served(["node", str(PROGRAM), sdk], source)[0]
 
     return run
 
@@ -88,8 +89,9 @@ def test_an_sdk_serves_the_weights_and_moves_only_their_total_variation(sdk: str
 
 @pytest.mark.parametrize("sdk", ["growthbook", "unleash"])
 def test_node_and_python_agree_on_every_unit(sdk: str, serve: Serve, tmp_path: Path) -> None:
-    for name, wanted in (("moved", MOVED), ("many", MANY_SEGMENTS)):
-        assert serve(sdk, wanted) == served_by_python(sdk, written(document_of(wanted, sdk), tmp_path, name))
+    allocations = {"moved": MOVED, "many": MANY_SEGMENTS}
+    files = [written(document_of(wanted, sdk), tmp_path, name) for name, wanted in allocations.items()]
+    assert [serve(sdk, wanted) for wanted in allocations.values()] == served_by_python(sdk, *files)
 
 
 def test_flagd_buckets_every_unit_as_our_own_client_does(serve: Serve) -> None:
@@ -109,7 +111,7 @@ def test_flagd_for_python_assigns_units_in_its_own_way(tmp_path: Path) -> None:
 
     When this fails, both hash alike again, and what the documents say of the two can go.
     """
-    python = served_by_python("flagd", written(document_of(START, "flagd"), tmp_path, "start"))
+    (python,) = served_by_python("flagd", written(document_of(START, "flagd"), tmp_path, "start"))
     agreement = 1 - changed(python, by_rule(START))
     assert agreement == pytest.approx(0.2**2 + 0.3**2 + 0.5**2, abs=0.015)
 

@@ -1,10 +1,11 @@
-"""Real SDKs of flag systems, each serving one document to many units: a program of its own.
+"""Real SDKs of flag systems, each serving documents to many units: a program of its own.
 
-    python sdks.py SDK SOURCE EXPERIMENT UNITS
+    python sdks.py SDK EXPERIMENT UNITS SOURCE…
 
-prints the variants of user-0, user-1, … as one JSON list. SOURCE is a document's file, or for growthbook and unleash a
-gateway's address. A process per SDK, because they start threads, keep global state and warn as they like; in here any
-connection that would leave this machine is refused and is an error. `flag_systems.served` runs it.
+prints, for each source, the variants of user-0, user-1, … as one JSON list of lists. A source is a document's file, or
+for growthbook and unleash a gateway's address. A process per SDK, because they start threads, keep global state and
+warn as they like; in here any connection that would leave this machine is refused and is an error.
+`flag_systems.served` runs it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -23,6 +23,7 @@ Answer = Callable[[str], Any]
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
+@contextmanager
 def growthbook(source: str, experiment: str) -> Iterator[Answer]:
     from growthbook import GrowthBook
 
@@ -38,6 +39,7 @@ def growthbook(source: str, experiment: str) -> Iterator[Answer]:
         client.destroy()
 
 
+@contextmanager
 def unleash(source: str, experiment: str) -> Iterator[Answer]:
     from UnleashClient import UnleashClient
     from UnleashClient.cache import FileCache
@@ -55,6 +57,7 @@ def unleash(source: str, experiment: str) -> Iterator[Answer]:
         client.destroy()
 
 
+@contextmanager
 def flagd(source: str, experiment: str) -> Iterator[Answer]:
     from openfeature import api
     from openfeature.contrib.provider.flagd import FlagdProvider
@@ -69,6 +72,7 @@ def flagd(source: str, experiment: str) -> Iterator[Answer]:
     api.shutdown()
 
 
+@contextmanager
 def launchdarkly(source: str, experiment: str) -> Iterator[Answer]:
     from ldclient import Context, LDClient
     from ldclient.config import Config
@@ -79,6 +83,7 @@ def launchdarkly(source: str, experiment: str) -> Iterator[Answer]:
         yield lambda unit: client.variation(experiment, Context.create(unit), "none")
 
 
+@contextmanager
 def configcat(source: str, experiment: str) -> Iterator[Answer]:
     from configcatclient import ConfigCatClient, ConfigCatOptions, PollingMode
     from configcatclient.localfiledatasource import LocalFileFlagOverrides
@@ -92,6 +97,7 @@ def configcat(source: str, experiment: str) -> Iterator[Answer]:
     client.close()
 
 
+@contextmanager
 def flagsmith(source: str, experiment: str) -> Iterator[Answer]:
     from flagsmith import Flagsmith
     from flagsmith.offline_handlers import LocalFileHandler
@@ -100,6 +106,7 @@ def flagsmith(source: str, experiment: str) -> Iterator[Answer]:
     yield lambda unit: client.get_identity_flags(unit).get_feature_value(experiment)
 
 
+@contextmanager
 def split(source: str, experiment: str) -> Iterator[Answer]:
     from splitio import get_factory
 
@@ -136,7 +143,7 @@ def served(source: str, path: str) -> Iterator[str]:
         def log_message(self, *_arguments: object) -> None:
             """Nobody reads along."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler)) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
@@ -157,12 +164,14 @@ def stay_here(refused: list[str]) -> None:
     sys.addaudithook(hook)
 
 
-def main(sdk: str, source: str, experiment: str, units: str) -> int:
+def main(sdk: str, experiment: str, units: str, *sources: str) -> int:
     refused: list[str] = []
     stay_here(refused)
-    for answer in SDKS[sdk](source, experiment):
-        variants = [answer(f"user-{number}") for number in range(int(units))]
-    sys.stdout.write(json.dumps(variants))
+    found = []
+    for source in sources:
+        with SDKS[sdk](source, experiment) as answer:
+            found.append([answer(f"user-{number}") for number in range(int(units))])
+    sys.stdout.write(json.dumps(found))
     if refused:
         sys.stderr.write(f"{sdk} wanted to reach {sorted(set(refused))}\n")
     return 1 if refused else 0
