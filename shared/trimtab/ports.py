@@ -151,7 +151,7 @@ class Published:
     experiment: Experiment
     status: Status
     revision: int = 0
-    incarnation: str = ""
+    incarnation: str = ""  # of the next publication: a new one where the server has begun another life since the last
     allocation: Allocation | None = None
     decision_id: int = 0  # number of the last ledger entry
     repeats: int = 0  # how often that entry was repeated
@@ -160,6 +160,12 @@ class Published:
     paused: str = ""  # why a person holds the weights
     claims: str = ""  # what sequential tests carry from look to look, JSON
     excused: tuple[str, ...] = ()  # variants that a person let run on although they were halted
+    life: str = ""  # which life of the server this was read from; "" where it does not say
+
+    @property
+    def restored(self) -> bool:
+        """Whether the server began another life since the last publication, and may have lost some of them."""
+        return self.allocation is not None and self.allocation.incarnation != self.incarnation
 
     @property
     def parts(self) -> dict[str, int]:
@@ -181,6 +187,7 @@ class Publication:
     paused: str = ""
     claims: str = ""
     excused: tuple[str, ...] = ()
+    life: str = ""
     replaces: tuple[int, int] | None = field(default=None)  # (number, repeats) of the entry that `entry` continues
 
 

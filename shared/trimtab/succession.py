@@ -74,6 +74,7 @@ def succeed(current: Published, change: Change, entry: LedgerEntry, *, repeats: 
         paused=change.paused,
         claims=current.claims if change.claims is None else change.claims,
         excused=current.excused if change.excused is None else change.excused,
+        life=current.life,
         replaces=(current.decision_id, current.repeats) if repeats else None,
     )
 

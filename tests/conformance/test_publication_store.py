@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from logs import definition
@@ -72,6 +74,20 @@ def test_older_outcomes_never_replace_newer_ones(publications: PublicationStore)
     publications.publish(resealed(3, data_until=5000))
     with pytest.raises(Conflict, match="newer outcomes"):
         publications.publish(resealed(4, data_until=4999))
+
+
+def test_what_was_read_in_one_life_of_the_server_is_not_published_in_another(publications: PublicationStore) -> None:
+    control = controlled(publications)
+    control.create(definition())
+    control.start("checkout")
+    read = publications.read("checkout")
+    assert read is not None
+    assert read.life
+    assert not read.restored
+    elsewhere = Publication(read.experiment, read.status, read.revision, allocation=None, life="0" * 40)
+    with pytest.raises(Conflict):
+        publications.publish(elsewhere)
+    publications.publish(replace(elsewhere, life=read.life))
 
 
 def test_the_ledger_keeps_entries_by_number_newest_first(publications: PublicationStore) -> None:

@@ -7,7 +7,7 @@ import secrets
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -246,6 +246,7 @@ class MemoryPublications(PublicationStore):
         self._published: dict[str, Published] = {}
         self._ledgers: dict[str, list[LedgerEntry]] = {}
         self._ticks: set[tuple[str, int]] = set()
+        self.life = "first"  # stands for the server's process
 
     def create_log(self, partitions: int) -> int:
         self._partitions = self._partitions or partitions
@@ -258,12 +259,17 @@ class MemoryPublications(PublicationStore):
         return sorted(self._published)
 
     def read(self, experiment_id: str) -> Published | None:
-        return self._published.get(experiment_id)
+        found = self._published.get(experiment_id)
+        if found is None:
+            return None
+        incarnation = found.incarnation if found.life in ("", self.life) else new_incarnation()
+        return replace(found, life=self.life, incarnation=incarnation)
 
     def publish(self, publication: Publication) -> None:
         name, allocation, entry = publication.experiment.id, publication.allocation, publication.entry
         current = self._published.get(name)
-        if (current.revision if current else 0) != publication.expected_revision:
+        stands = (current.revision if current else 0, self.life)
+        if stands != (publication.expected_revision, publication.life or self.life):
             raise Conflict(f"Experiment {name!r} was not published: its revision moved on meanwhile.")
         before = current.allocation if current else None
         if allocation and before and allocation.data_until < before.data_until:
@@ -281,6 +287,7 @@ class MemoryPublications(PublicationStore):
             paused=publication.paused,
             claims=publication.claims,
             excused=publication.excused,
+            life=publication.life,
         )
         if entry:
             ledger = self._ledgers.setdefault(name, [])

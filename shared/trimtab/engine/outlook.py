@@ -24,6 +24,7 @@ _UNTIL = {
     HoldCode.PAUSED: "a person resumes it",
     HoldCode.STALE: "the log has been read up to its end",
     HoldCode.LOG_GAP: "an operator has looked at the gap in the log",
+    HoldCode.RESTORED: "these weights are published under their new incarnation, which is now",
     HoldCode.INVALID_INPUT: "the input named is corrected",
     HoldCode.SAMPLE_RATIO: "units arrive in the shares that were served, and a person resumes it",
     HoldCode.LEAK: "variants without a share stop receiving units, and a person resumes it",

@@ -28,6 +28,7 @@ class HoldCode(StrEnum):
     PAUSED = "paused"
     STALE = "stale"
     LOG_GAP = "log_gap"
+    RESTORED = "restored"
     INVALID_INPUT = "invalid_input"
     SAMPLE_RATIO = "sample_ratio"
     LEAK = "leak"

@@ -205,6 +205,12 @@ def _facts(store: PartitionStore, partition: PartitionState, current: Published,
         check_gap(store, partition)
     except LogGap as gap:
         yield Reason(code=HoldCode.LOG_GAP, sentence=str(gap))
+    if current.restored:
+        yield Reason(
+            code=HoldCode.RESTORED,
+            sentence="The data server was restarted or restored since the last decision, so its newest publications "
+            "may be lost; the weights it has are published once more, under a new incarnation.",
+        )
 
 
 def _staleness(store: PartitionStore, partition: PartitionState, now: int, limit: int) -> Iterator[Reason]:

@@ -44,15 +44,16 @@ class RedisPublications(PublicationStore):
 
     def read(self, experiment_id: str) -> Published | None:
         names = ExperimentKeys(experiment_id)
-        fields, document = self._read(keys=[names.definition, names.weights])
+        fields, document, life = self._read(keys=[names.definition, names.weights])
         if not fields:
             return None
-        text = texts(fields)
+        text, life = texts(fields), life.decode()
+        known = text.get("life", "")
         return Published(
             experiment=Experiment.model_validate_json(text["definition"]),
             status=Status(text["status"]),
             revision=int(text["revision"]),
-            incarnation=text["incarnation"],
+            incarnation=text["incarnation"] if life == known or not (life and known) else new_incarnation(),
             allocation=Allocation.model_validate_json(document) if document else None,
             decision_id=int(text["decision_id"]),
             repeats=int(text["repeats"]),
@@ -61,6 +62,7 @@ class RedisPublications(PublicationStore):
             paused=text["paused"],
             claims=text["claims"],
             excused=tuple(json.loads(text["excused"])),
+            life=life or known,
         )
 
     def publish(self, publication: Publication) -> None:
@@ -79,6 +81,7 @@ class RedisPublications(PublicationStore):
                 "{}-{}".format(*publication.replaces) if publication.replaces else "",
                 LEDGER_ENTRIES,
                 names.notices,
+                publication.life,
             ],
         )
         if outcome != 1:
@@ -115,5 +118,6 @@ def _fields(publication: Publication) -> list[Any]:
         "paused": publication.paused,
         "claims": publication.claims,
         "excused": json.dumps(publication.excused),
+        "life": publication.life,
     }
     return [text for pair in fields.items() for text in pair]
