@@ -181,13 +181,13 @@ class AsyncFlagClient(Answering):
         delay = 0.0
         while True:
             await asyncio.sleep(delay)
+            began = time.monotonic()
             try:
                 async with self._client.pubsub() as subscription:
-                    delay = 0.0
                     await self._hear(subscription)
             except Exception:  # the server is gone, or refuses: polling goes on, and says so itself
                 self._count(subscription_errors=1)
-                delay = longer(delay)
+                delay = longer(delay, time.monotonic() - began)
 
     async def _hear(self, subscription: Any) -> None:
         names: dict[str, str] = {}

@@ -128,9 +128,10 @@ class Pulse:
         return "short"
 
 
-def longer(delay: float) -> float:
-    """Seconds before the next attempt to subscribe: doubled, capped and spread."""
-    doubled = min(LONGEST_DELAY_SECONDS, 2 * delay) if delay else FIRST_DELAY_SECONDS
+def longer(delay: float, lasted: float) -> float:
+    """Seconds before the next attempt to subscribe: doubled, capped and spread, and short after one that lasted."""
+    again = delay > 0 and lasted < LONGEST_DELAY_SECONDS
+    doubled = min(LONGEST_DELAY_SECONDS, 2 * delay) if again else FIRST_DELAY_SECONDS
     return doubled * random.uniform(0.75, 1)
 
 

@@ -227,15 +227,15 @@ class FlagClient(Answering):
         """Wake the polling at publications; whatever is missed here, the next poll finds."""
         stop, delay = self._stop, 0.0
         while not stop.wait(delay):
+            began = time.monotonic()
             try:
                 with self._client.pubsub() as subscription:
-                    delay = 0.0
                     self._hear(subscription, stop)
             except Exception:  # the server is gone, or refuses: polling goes on, and says so itself
                 if stop.is_set():
                     return
                 self._count(subscription_errors=1)
-                delay = longer(delay)
+                delay = longer(delay, time.monotonic() - began)
 
     def _hear(self, subscription: Any, stop: threading.Event) -> None:
         names: dict[str, str] = {}

@@ -52,12 +52,13 @@ def test_a_silence_is_first_short_then_asked_about_once_then_a_loss() -> None:
     assert pulse.silence(3.5 * QUIET_SECONDS) == "short"
 
 
-def test_delays_between_attempts_grow_to_their_longest() -> None:
+def test_delays_between_attempts_that_fail_at_once_grow_to_their_longest() -> None:
     delay, delays = 0.0, []
     for _ in range(20):
-        delay = longer(delay)
+        delay = longer(delay, lasted=1.0)
         delays.append(delay)
     assert delays[0] < 1
+    assert longer(delay, lasted=3600.0) < 1, "a subscription that held is soon tried again"
     assert 0.75 * LONGEST_DELAY_SECONDS <= delays[-1] <= LONGEST_DELAY_SECONDS
 
 
