@@ -64,6 +64,7 @@ def test_what_the_disk_does_not_have_is_not_shown_until_it_has(
     publish(own_client, allocation(2))
     wait_until(lambda: waited_in_vain(held_back), 30, what="a wait in vain")
     assert held_back.weights(tag).status_code == 304
+    assert held_back.get("/readyz").json()["checks"]["disk"].startswith("1 publications wait")
     assert held_back.evaluate("u")["metadata"]["revision"] == 1, "evaluations follow the same board"
     own_client.config_set("appendfsync", "always")
     wait_until(lambda: held_back.revision() == 2, 30, what="the allocation on disk")

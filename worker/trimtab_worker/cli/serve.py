@@ -19,8 +19,8 @@ def serve(
     """Serve weights, flags and payloads over HTTP, and take events."""
     from trimtab.errors import require
 
-    require("starlette", extra="gateway")
-    require("uvicorn", extra="gateway")
+    for module in ("starlette", "uvicorn", "limits"):
+        require(module, extra="gateway")
     from trimtab_worker.gateway import server
 
     services = session.services()

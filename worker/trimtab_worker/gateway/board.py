@@ -10,20 +10,18 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from bisect import bisect_right
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-import mmh3
 import redis
 import redis.asyncio
 
 from trimtab import telemetry
-from trimtab.client._assignments import Assignment
+from trimtab.client._assignments import Assignment, answer
 from trimtab.client._holdings import FlagEventKind, Holdings, Reading, Terms
-from trimtab.ids import SLUG_PATTERN
+from trimtab.client._reading import is_slug
 from trimtab.schema import keys
 from trimtab.schema.allocation import Allocation
 from trimtab.schema.keys import ExperimentKeys
@@ -34,7 +32,6 @@ NOTICE_SECONDS = 1.0  # the longest wait for a notice, below any read timeout
 RETRY_SECONDS = 0.5
 GRACE_MILLISECONDS = 60_000  # the flag client's
 MAX_QUESTIONS = 1000  # about experiments that are not known; ids come from outside
-is_slug = re.compile(SLUG_PATTERN).fullmatch
 
 log = telemetry.get_logger(__name__)
 
@@ -109,17 +106,9 @@ class Board:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def assign(self, experiment_id: str, unit_id: str) -> Assignment | None:
-        """What a unit sees, from the same tables as the flag client's; None where nothing is shown.
-
-        Raises:
-            UnicodeError: the unit id holds half a surrogate pair, so that it has no UTF-8 and no bucket.
-        """
-        table = self.holdings.tables.get(experiment_id)
-        if table is None:
-            return None
-        place = bisect_right(table.ends, mmh3.hash(table.prefix + unit_id.encode(), 0, signed=False))
-        return table.answers(time.monotonic())[place]
+    def assign(self, experiment_id: str, unit_id: str) -> Assignment:
+        """What a unit sees of an experiment that is shown, from the flag client's own tables."""
+        return answer(self.holdings.tables[experiment_id], unit_id, None, time.monotonic())
 
     async def find(self, experiment_id: str) -> Shown | None:
         """What the experiment serves; an unknown one is asked for, so that a fresh one is found at once."""
@@ -133,9 +122,10 @@ class Board:
             await self._ask(experiment_id)
         return experiment_id in self.known
 
-    def awaits(self, experiment_id: str) -> bool:
-        """Whether a publication was read that the data server's disk does not have yet."""
-        return experiment_id in self._new
+    @property
+    def held_back(self) -> frozenset[str]:
+        """Experiments with a publication that was read, and is not known to be on the data server's disk."""
+        return frozenset(self._new)
 
     async def change(self, experiment_id: str, seen: Shown) -> None:
         """Return when the experiment shows something else than `seen`, or the gateway closes."""
@@ -230,9 +220,11 @@ class Board:
     async def _show(self) -> None:
         """Show what is new, as far as the data server's disk has it."""
         names = sorted(self._new)
-        values = await self._fence.read([ExperimentKeys(name).weights for name in names]) if names else None
-        durable = {name: raw for name, raw in zip(names, values or (), strict=False) if raw is not None}
-        self._new -= durable.keys()
+        values = await self._fence.read([ExperimentKeys(name).weights for name in names]) if names else []
+        if values is None:
+            return
+        self._new.difference_update(names)
+        durable = {name: raw for name, raw in zip(names, values, strict=True) if raw is not None}
         self.holdings, events = self.holdings.after(Reading(durable, self._server_ms), time.monotonic())
         for event in events:
             if event.kind is FlagEventKind.IGNORED:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from trimtab.client._reading import is_slug
 from trimtab_worker.gateway.access import Gate
-from trimtab_worker.gateway.board import Board, is_slug
+from trimtab_worker.gateway.board import Board
 from trimtab_worker.gateway.intake import Intake
 from trimtab_worker.gateway.problems import invalid
 

@@ -13,9 +13,9 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from trimtab.client._assignments import Assignment
+from trimtab.client._reading import is_slug
 from trimtab.ids import OPAQUE_MAX_LENGTH
-from trimtab_worker.gateway.board import Board, is_slug
+from trimtab_worker.gateway.board import Board
 from trimtab_worker.gateway.bodies import JSON, conditional, parse_json, read_body, tag_of
 from trimtab_worker.gateway.desk import Desk
 from trimtab_worker.gateway.problems import unavailable
@@ -69,8 +69,7 @@ async def evaluate_all(desk: Desk, request: Request) -> Response:
 
 def success(board: Board, key: str, unit_id: str) -> dict[str, Any]:
     """One evaluated flag, of an experiment that is shown."""
-    found: Assignment | None = board.assign(key, unit_id)
-    assert found is not None, "only shown experiments are asked for"
+    found = board.assign(key, unit_id)
     return {
         "key": key,
         "value": found.variant,

@@ -35,6 +35,7 @@ def readiness(desk: Desk) -> Readiness:
         checks["drain"] = "not looked at yet"
     else:
         checks["drain"] = "no ingest worker ever reported" if drain is None else f"reported {drain:.0f} s ago"
+    checks["disk"] = f"{len(board.held_back)} publications wait for the data server's disk"
     checks["waiting"] = f"{board.waiting} requests wait for a change"
     if not board.is_fresh():
         status = "unready"

@@ -82,7 +82,7 @@ async def _absence(board: Board, name: str) -> Exception:
     """Why there is nothing to show."""
     if board.silence() is None:
         return unavailable("The data server has not answered yet, so nothing is known: ask again in a moment.")
-    if board.awaits(name):
+    if name in board.held_back:
         return unavailable(f"The allocation of experiment {name!r} is not on disk yet: ask again in a moment.")
     if await board.exists(name):
         return not_found(f"Experiment {name!r} has no allocation yet: start it with `trimtab experiment start {name}`.")
