@@ -122,6 +122,12 @@ class PartitionStore(EventLog, Protocol):
     def leave_lease(self, holder: str) -> None:
         """Give the lease back, if `holder` still has it."""
 
+    def renew_log(self, at: Cursor) -> bool:
+        """Delete the log, whose ids are used up, and go on from an empty one; False if the state is not `at` any more.
+
+        The state gets a `run` of its own, as a copy does.
+        """
+
     def note_attempt(self, note: str, *, keep: bool = False) -> str:
         """Note what is tried, for whoever comes after a death; returns the note that was there, `""` for none.
 

@@ -441,3 +441,14 @@ def forget_log(partition: PartitionStore) -> None:
         # ids go on from the clock, as on a server, so that none comes twice
         everything = partition._all
         everything.entries, everything.added = [], 0
+
+
+def test_a_log_begun_anew_keeps_the_state_and_drops_whoever_read_the_old_one(partition: PartitionStore) -> None:
+    log = filled(partition, n=5)
+    before, read = log.state(), partition.load().cursor
+    assert not partition.renew_log(Cursor(read.run, "0-1"))
+    assert partition.ends().length > 0
+    assert partition.renew_log(read)
+    assert (partition.ends().length, partition.load().cursor.id) == (0, "0-0")
+    assert not partition.commit(Commit(expected=read, partition={"id": "9999999999999-0"}))
+    assert log.state() == before

@@ -216,6 +216,13 @@ class MemoryPartition(PartitionStore):
         if self._all.lease[0] == holder:
             self._all.lease = ("", 0.0)
 
+    def renew_log(self, at: Cursor) -> bool:
+        if self._state.cursor != at:
+            return False
+        self._all.entries, self._all.last_id, self._all.added = [], LOG_START, 0
+        self._state.cur |= {"run": secrets.token_hex(8), "id": LOG_START}
+        return True
+
     def note_attempt(self, note: str, *, keep: bool = False) -> str:
         found = self._all.attempt
         self._all.attempt = found if found and keep else note

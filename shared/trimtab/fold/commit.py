@@ -14,6 +14,8 @@ from trimtab.schema.dead_letter import DeadLetter
 IdArray = NDArray[np.int64]
 
 LOG_START = "0-0"
+LOG_FULL = f"{2**64 - 1}-{2**64 - 1}"
+"""The largest id: whoever writes an entry under it, which any writer may, has used up the stream."""
 
 
 class Entry(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trimtab.errors import LogGap
+from trimtab.fold.commit import LOG_FULL
 from trimtab.ports import PartitionStore
 from trimtab.schema.control import LossAccepted
 from trimtab.schema.event import CONTROL_FIELD
@@ -14,8 +15,9 @@ ATTEMPTS = 100  # each folds what producers wrote during the one before
 def accept_loss(store: PartitionStore, reason: str) -> int:
     """Let the partition go on; returns how many entries the log lost (negative: the log was replaced by a shorter one).
 
-    What is left of the log is folded without looking for gaps; then a control entry says how many entries are missing,
-    and a snapshot is taken, since the log can no longer be folded from its start.
+    What is left of the log is folded without looking for gaps, and a log whose ids are used up is begun anew; then a
+    control entry says how many entries are missing, and a snapshot is taken, since the log can no longer be folded from
+    its start.
     """
     fold, report = Ingest(store, watch_gaps=False), DrainReport()
     for _ in range(ATTEMPTS):
@@ -26,6 +28,11 @@ def accept_loss(store: PartitionStore, reason: str) -> int:
             break
     else:
         raise LogGap(f"Partition {store.partition} is written faster than it can be folded; stop its producers first.")
+    if ends.last_id == LOG_FULL:
+        if not store.renew_log(state.cursor):
+            raise LogGap(f"Partition {store.partition} moved on meanwhile; try again.")
+        state, ends = store.load(), store.ends()
+        fold = Ingest(store, watch_gaps=False)
     lost = ends.entries_added - state.counters["entries"] - state.counters["lost"]
     entry = LossAccepted(at=store.now(), lost=lost, reason=reason)
     store.append(CONTROL_FIELD, entry.model_dump_json().encode())

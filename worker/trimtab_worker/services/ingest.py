@@ -13,7 +13,7 @@ import structlog
 
 from trimtab.errors import Conflict, LogGap
 from trimtab.fold import Commit, Entry, PartitionState, Questions, ask, decode, mentioned, settle, survey
-from trimtab.fold.commit import Cursor
+from trimtab.fold.commit import LOG_FULL, Cursor
 from trimtab.fold.dedupe import Mask
 from trimtab.ports import PartitionStore, entry_order
 from trimtab_worker.services.attempts import Attempts
@@ -235,6 +235,11 @@ def check_gap(store: PartitionStore, state: PartitionState) -> None:
     ends, cursor = store.ends(), entry_order(state.cursor.id)
     folded = state.counters["entries"] + state.counters["lost"]  # what a person has accepted as lost counts as read
     where = f"partition {store.partition}, folded up to {state.cursor.id}"
+    if ends.last_id == LOG_FULL:
+        raise LogGap(
+            f"The log of {where}, has an entry under the largest possible id, so nothing can follow it: find who wrote "
+            f"that, then run: trimtab accept-loss {store.partition}"
+        )
     if entry_order(ends.last_id) < cursor or ends.entries_added < folded:
         raise LogGap(f"The log of {where}, ends at {ends.last_id}: it was deleted, or an older one restored.")
     # A trim takes the oldest entries, so it took unread ones only if nothing that was read is left.

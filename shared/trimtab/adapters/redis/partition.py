@@ -40,6 +40,7 @@ class RedisPartition(RedisLog, PartitionStore):
         self._lease = client.register_script(source("lease"))
         self._report = client.register_script(source("report"))
         self._attempt = client.register_script(source("attempt"))
+        self._renew = client.register_script(source("renew"))
         self._quarantine = client.register_script(source("quarantine"))
 
     # ── the log ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -212,6 +213,10 @@ class RedisPartition(RedisLog, PartitionStore):
         # Not atomic, and need not be: whoever drains without the lease loses at most a commit.
         if self._client.get(self.keys.lease) == holder.encode():
             self._client.unlink(self.keys.lease)
+
+    def renew_log(self, at: Cursor) -> bool:
+        keys = [self.keys.cur, self.keys.events]
+        return bool(self._renew(keys=keys, args=[at.run, at.id, _new_run(), LOG_START]))
 
     def note_attempt(self, note: str, *, keep: bool = False) -> str:
         return text(self._attempt(keys=[self.keys.attempt], args=[note, int(keep)]))
