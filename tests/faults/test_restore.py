@@ -1,0 +1,133 @@
+"""DP-13, EO-20: the data server comes back older, or its log is attacked; what is detected, and what sets it right."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from faults.reporting import Check
+from logs import Log, event
+from servers import wait_until
+from trimtab import FlagClient
+from trimtab.adapters.redis.connection import connect
+from trimtab.adapters.redis.partition import RedisPartition
+from trimtab.adapters.redis.publication import RedisPublications
+from trimtab.errors import LogGap
+from trimtab.schema.allocation import Allocation
+from trimtab.schema.decision import HoldCode, Outcome
+from trimtab_worker.embedded import EmbeddedServer
+from trimtab_worker.services.accept_loss import accept_loss
+from trimtab_worker.services.reallocate import Reallocate
+from trimtab_worker.services.rebuild import rebuild
+
+POLL_SECONDS = 0.2
+LIMITS = {"min_trials": 10, "cooldown_seconds": 0, "max_step": 0.05, "min_weight": 0.05}
+
+
+@pytest.fixture
+def log(own_server: EmbeddedServer) -> Iterator[Log]:
+    with connect(own_server.url) as client:
+        publications = RedisPublications(client)
+        publications.create_log(1)
+        yield Log(RedisPartition(client, 0), publications, constraints=LIMITS)
+
+
+def outcomes(log: Log, n: int) -> None:
+    """Outcomes that favour b, folded."""
+    now = log.store.now()
+    for number in range(n):
+        variant = ("control", "b")[number % 2]
+        won = int(number % 20 == 0 or variant == "b")
+        log.row(event(variant=variant, occurred_at=now, metrics={"converted": won}))
+    log.drain()
+
+
+def decide(log: Log, times: int = 1) -> list[Outcome]:
+    service = Reallocate(log.publications, lambda _: log.store)
+    return [service.recompute("checkout").outcome for _ in range(times)]
+
+
+def published(log: Log) -> Allocation:
+    current = log.publications.read("checkout")
+    assert current is not None
+    assert current.allocation is not None
+    return current.allocation
+
+
+def test_an_older_copy_is_noticed_and_clients_follow_it(
+    own_server: EmbeddedServer, log: Log, tmp_path: Path, check: Check
+) -> None:
+    outcomes(log, 400)
+    decide(log, 2)
+    own_server.stop()
+    shutil.copytree(own_server.directory / "appendonlydir", tmp_path / "copy")
+    own_server.start()
+    decide(log, 4)
+    old = published(log)
+    with FlagClient(own_server.url, experiments=["checkout"], poll_seconds=POLL_SECONDS) as flags:
+        held = wait_until(lambda: flags.allocation("checkout"), what="the client's first answer")
+        assert held is not None
+        assert held.revision == old.revision
+        own_server.stop()
+        shutil.rmtree(own_server.directory / "appendonlydir")
+        shutil.copytree(tmp_path / "copy", own_server.directory / "appendonlydir")
+        own_server.start()
+        restored = published(log)
+        assert restored.revision < held.revision
+        wait_until(lambda: log.store.load(), what="the server")
+        log.store.report_drain()
+        assert decide(log) == [Outcome.HOLD]
+        now = published(log)
+        wait_until(lambda: flags.allocation("checkout").incarnation != held.incarnation, what="the client's new weights")
+        client = flags.allocation("checkout")
+        assert client.revision < held.revision
+    reasons = [reason.code for reason in log.publications.ledger("checkout", 1)[0].reasons]  # type: ignore[union-attr]
+    observed = (now.incarnation != restored.incarnation, now.weights == restored.weights, reasons)
+    check("DP-13", (True, True, [HoldCode.RESTORED]), observed)
+    assert client == now
+    assert decide(log, 3)[-1] is Outcome.MOVE, "one held decision, and on it goes"
+
+
+def test_a_restart_that_lost_nothing_costs_one_held_decision(own_server: EmbeddedServer, log: Log) -> None:
+    outcomes(log, 400)
+    assert decide(log, 2) == [Outcome.MOVE, Outcome.MOVE]
+    before = published(log)
+    own_server.kill()
+    own_server.start()
+    assert decide(log, 2) == [Outcome.HOLD, Outcome.MOVE]
+    assert published(log).incarnation != before.incarnation
+    assert published(log).revision == before.revision + 2
+
+
+def test_an_order_after_a_restart_brings_the_new_incarnation_too(own_server: EmbeddedServer, log: Log) -> None:
+    before = published(log)
+    own_server.kill()
+    own_server.start()
+    log.control.halt("checkout", "b", reason="harm")
+    after = published(log)
+    assert after.incarnation != before.incarnation
+    assert after.weights["b"] == 0
+
+
+def test_the_largest_possible_entry_id_is_named_and_recovered_from_by_one_command(
+    log: Log, own_client: redis.Redis, check: Check
+) -> None:
+    """Whoever may XADD may also use up the ids of the stream, so that no entry can follow."""
+    outcomes(log, 100)
+    most = 2**64 - 1
+    log.row(event(variant="b", occurred_at=log.store.now()))
+    own_client.xadd("trimtab:{p0}:events", {"event": "x"}, id=f"{most}-{most}")
+    with pytest.raises(redis.ResponseError, match="exhausted"):
+        own_client.xadd("trimtab:{p0}:events", {"event": "y"})
+    with pytest.raises(LogGap, match="trimtab accept-loss 0"):
+        log.drain()
+    assert decide(log) == [Outcome.HOLD]
+    accept_loss(log.store, "largest id")
+    outcomes(log, 50)
+    check("EO-20", (151, 1), (log.store.load().counters["folded"], log.store.load().counters["dead"]))
+    assert rebuild(log.store, verify=True).identical
+    assert log.drain().entries == 0
