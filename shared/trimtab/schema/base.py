@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -23,3 +24,19 @@ class Schema(BaseModel):
 def canonical_json(document: Any) -> bytes:
     """JSON with sorted keys, no blanks and plain UTF-8: the bytes any language can reproduce and digest."""
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def expand_preset(data: Any, presets: Mapping[str, Mapping[str, Any]]) -> Any:
+    """`"name"` or `{"preset": "name", …}` as the preset's fields with those given beside it; anything else as it is.
+
+    Raises:
+        ValueError: there is no such preset; the message lists those there are.
+    """
+    if isinstance(data, str):
+        data = {"preset": data}
+    if not isinstance(data, dict) or "preset" not in data:
+        return data
+    name = data["preset"]
+    if name not in presets:
+        raise ValueError(f"unknown preset {name!r}; choose one of {', '.join(sorted(presets))}")
+    return {**presets[name], **{key: value for key, value in data.items() if key != "preset"}}

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from trimtab.ids import VariantId
-from trimtab.schema.base import Schema
+from trimtab.schema.base import Schema, expand_preset
 
 DEFAULT_MIN_WEIGHT = .05
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -47,14 +47,7 @@ class Constraints(Schema):
     @classmethod
     def _expand_preset(cls, data: Any) -> Any:
         """`"explore_defaults"` or `{"preset": "explore_defaults", …}` as the preset's numbers."""
-        if isinstance(data, str):
-            data = {"preset": data}
-        if isinstance(data, dict) and "preset" in data:
-            name = data["preset"]
-            if name not in _PRESETS:
-                raise ValueError(f"unknown preset {name!r}; choose one of {', '.join(sorted(_PRESETS))}")
-            return {**_PRESETS[name], **{key: value for key, value in data.items() if key != "preset"}}
-        return data
+        return expand_preset(data, _PRESETS)
 
     @model_validator(mode="after")
     def _floors_fit_under_ceilings(self) -> Self:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, ValidationError, model_validator
 
 from trimtab.errors import as_configuration_error
-from trimtab.schema.base import Schema
+from trimtab.schema.base import Schema, expand_preset
 
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Probability = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
@@ -49,14 +49,7 @@ class DecisionThresholds(Schema):
     @model_validator(mode="before")
     @classmethod
     def _expand_preset(cls, data: Any) -> Any:
-        if isinstance(data, str):
-            data = {"preset": data}
-        if isinstance(data, dict) and "preset" in data:
-            name = data["preset"]
-            if name not in _PRESETS:
-                raise ValueError(f"unknown preset {name!r}; choose one of {', '.join(sorted(_PRESETS))}")
-            return {**_PRESETS[name], **{key: value for key, value in data.items() if key != "preset"}}
-        return data
+        return expand_preset(data, _PRESETS)
 
     @model_validator(mode="after")
     def _futility_lies_below_better(self) -> Self:

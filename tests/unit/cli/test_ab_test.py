@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -12,8 +11,6 @@ import pytest
 from trimtab.client.flags import FlagClient
 from trimtab.clock import system_clock
 from trimtab_worker.bootstrap import Services
-from trimtab_worker.cli import run
-from trimtab_worker.embedded import EmbeddedServer
 
 CREATE = (
     *("experiment", "create", "--id", "signup", "--variants", "control,short", "--strategy", "fixed"),
@@ -22,24 +19,6 @@ CREATE = (
 )
 
 Cli = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def cli(
-    server: EmbeddedServer, broker: EmbeddedServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Cli:
-    """Runs a command; gives its exit code, standard output and standard error."""
-    monkeypatch.setenv("REDIS_URL", server.url)
-    monkeypatch.setenv("BROKER_URL", broker.url)
-
-    def call(*arguments: str, stdin: str = "") -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
-        code = run(arguments)
-        printed = capsys.readouterr()
-        assert "Traceback" not in printed.err
-        return code, printed.out, printed.err
-
-    return call
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 from collections.abc import Callable
@@ -13,8 +12,6 @@ from typing import Any
 import pytest
 
 from trimtab_worker.bootstrap import Services
-from trimtab_worker.cli import run
-from trimtab_worker.embedded import EmbeddedServer
 
 DEFINITION: dict[str, Any] = {
     "id": "checkout",
@@ -28,24 +25,6 @@ DEFINITION: dict[str, Any] = {
 PNG = b"\x89PNG\r\n"
 
 Cli = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def cli(
-    server: EmbeddedServer, broker: EmbeddedServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Cli:
-    """Runs a command; gives its exit code, standard output and standard error."""
-    monkeypatch.setenv("REDIS_URL", server.url)
-    monkeypatch.setenv("BROKER_URL", broker.url)
-
-    def call(*arguments: str, stdin: str = "") -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
-        code = run(arguments)
-        printed = capsys.readouterr()
-        assert "Traceback" not in printed.err
-        return code, printed.out, printed.err
-
-    return call
 
 
 @pytest.fixture
