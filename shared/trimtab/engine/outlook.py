@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from trimtab.engine.guardrails import Box
 from trimtab.engine.verdicts import bound_by, change_text, why_text
-from trimtab.engine.wording import count, listed, percent, points, span
+from trimtab.engine.wording import count, listed, more_trials, percent, points, span
 from trimtab.schema.constraints import Constraints
 from trimtab.schema.decision import HoldCode, Inputs, Reason, VerdictCode
 from trimtab.schema.experiment import Objective
@@ -104,7 +104,7 @@ _LOOSER = {
 def _settled(variants: Sequence[str], box: Box) -> list[str]:
     """What would have to happen before those may move whose share is not the evidence's to decide."""
     said = [
-        f"{variants[k]} moves too once it has {count(missing)} more trial{'s' if missing > 1 else ''}."
+        f"{variants[k]} moves too once it has {more_trials(missing)}."
         for k, missing in sorted(box.awaiting.items(), key=lambda item: (item[1], item[0]))
     ]
     if len(said) > _MOST:
@@ -134,7 +134,7 @@ def _condition(reason: Reason) -> str:
         missing = {name.removeprefix("trials."): least - n for name, n in numbers.items() if name.startswith("trials.")}
         behind = max(missing, key=lambda variant: (missing[variant], variant))
         others = " and the others theirs" if len(missing) > 1 else ""
-        return f"{behind} has {count(missing[behind])} more trials{others}"
+        return f"{behind} has {more_trials(missing[behind])}{others}"
     return _UNTIL[reason.code]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from trimtab.engine.guardrails import Box
-from trimtab.engine.wording import count, percent, points, told_apart
+from trimtab.engine.wording import more_trials, percent, points, told_apart
 from trimtab.schema.decision import Verdict, VerdictCode
 
 _WHY: dict[VerdictCode, Callable[[int, Box], str]] = {
@@ -13,7 +13,9 @@ _WHY: dict[VerdictCode, Callable[[int, Box], str]] = {
     VerdictCode.FLOOR: lambda k, box: f"its floor is {percent(box.floor[k] / box.unit)}",
     VerdictCode.CEILING: lambda k, box: f"its ceiling is {percent(box.ceiling[k] / box.unit)}",
     VerdictCode.PIN: lambda *_: "it is pinned",
-    VerdictCode.AWAITING_EVIDENCE: lambda k, box: f"it was added later and waits there for {_trials(box.awaiting[k])}",
+    VerdictCode.AWAITING_EVIDENCE: lambda k, box: (
+        f"it was added later and waits there for {more_trials(box.awaiting[k])}"
+    ),
     VerdictCode.HALTED: lambda *_: "it is halted until a person resumes it",
     VerdictCode.ROOM: lambda *_: "the limits of the others leave it that much",
 }
@@ -66,10 +68,6 @@ def why_text(code: VerdictCode | None, k: int, box: Box, wanted: float) -> str:
     if code in _SETTLED:
         return _WHY[code](k, box)
     return f"it wants {percent(wanted)}, and {_WHY[code](k, box)}"
-
-
-def _trials(number: int) -> str:
-    return "1 more trial" if number == 1 else f"{count(number)} more trials"
 
 
 def _verdict(

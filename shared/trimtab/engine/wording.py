@@ -31,6 +31,11 @@ def count(number: float) -> str:
     return f"{number:,.0f}"
 
 
+def more_trials(number: float) -> str:
+    """`1 more trial`, `1,000 more trials`."""
+    return "1 more trial" if number == 1 else f"{count(number)} more trials"
+
+
 def span(seconds: float) -> str:
     """A duration, in the largest unit that keeps it readable."""
     for size, unit in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
