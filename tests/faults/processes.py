@@ -142,6 +142,11 @@ class Crew:
         self._members[place] = (_start(run, arguments), run, arguments)
         return int(process.pid)
 
+    def wait(self) -> None:
+        """Until all have ended by themselves."""
+        for process, _, _ in self._members:
+            process.join(60)
+
     def __enter__(self) -> Self:
         return self
 
@@ -157,5 +162,5 @@ def _start(run: Callable[..., None], arguments: tuple[Any, ...]) -> Any:
 
 
 def _end(process: Any) -> None:
-    os.kill(process.pid, signal.SIGKILL)
+    process.kill()
     process.join()

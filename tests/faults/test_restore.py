@@ -82,7 +82,7 @@ def test_an_older_copy_is_noticed_and_clients_follow_it(
         log.store.report_drain()
         assert decide(log) == [Outcome.HOLD]
         now = published(log)
-        wait_until(lambda: flags.allocation("checkout").incarnation != held.incarnation, what="the client's new weights")
+        wait_until(lambda: flags.allocation("checkout").incarnation != held.incarnation, what="weights after it")
         client = flags.allocation("checkout")
         assert client.revision < held.revision
     reasons = [reason.code for reason in log.publications.ledger("checkout", 1)[0].reasons]  # type: ignore[union-attr]

@@ -124,6 +124,21 @@ class _OlderOutcomesPublished(SimulatedPublications):
         self.schedule.command("publish", effect)
 
 
+class _BlindToLives(SimulatedPublications):
+    """A server that comes back without its newest publications goes on under the incarnation that they had."""
+
+    def read(self, experiment_id: str) -> Published | None:
+        found = super().read(experiment_id)
+        return replace(found, incarnation=self._published[experiment_id].incarnation) if found else None
+
+
+class _RevisionsOfAnyLife(SimulatedPublications):
+    """What was read before the loss is published after it, where the revision happens to fit."""
+
+    def publish(self, publication: Publication) -> None:
+        super().publish(replace(publication, life=self.life))
+
+
 class _ForgetsNothing(Ingest):
     """A worker that keeps its state after a commit was refused, as if its answer had merely been lost."""
 
@@ -186,6 +201,8 @@ MUTANTS: dict[str, Parts] = {
     "epoch announced without a check": Parts(partition=_AnnounceWithoutCheck),
     "publication without compare-and-set": Parts(publications=_PublishWithoutCheck),
     "older outcomes over newer ones": Parts(publications=_OlderOutcomesPublished),
+    "lives of the server not noticed": Parts(publications=_BlindToLives),
+    "publication of an earlier life": Parts(publications=_RevisionsOfAnyLife),
     "state kept after a lost race": Parts(ingest=_ForgetsNothing),
     "unread entries trimmed": Parts(maintain=_TrimsWhatIsUnread),
     "repeats under new numbers": Parts(outbox=_NewNumbersForRepeats),

@@ -12,6 +12,7 @@ from trimtab.fold import Commit, Entry, ExperimentState, PartitionState
 from trimtab.fold.commit import Cursor, IdArray
 from trimtab.fold.dedupe import Mask
 from trimtab.ports import LogEnds, PartitionStore, Publication, Published
+from trimtab.schema.allocation import Allocation
 
 T = TypeVar("T")
 
@@ -132,6 +133,7 @@ class SimulatedPublications(MemoryPublications):
         super().__init__()
         self.schedule = schedule
         self.published: list[Published] = []
+        self.served: list[Allocation] = []  # ever, also what the server lost again
 
     def read(self, experiment_id: str) -> Published | None:
         return self.schedule.command(
@@ -142,6 +144,7 @@ class SimulatedPublications(MemoryPublications):
         def effect() -> None:
             super(SimulatedPublications, self).publish(publication)
             self.published.append(self._published[publication.experiment.id])
+            self.served += [publication.allocation] if publication.allocation else []
 
         self.schedule.command("publish", effect)
 
@@ -154,3 +157,4 @@ class SimulatedPublications(MemoryPublications):
 
     def come_back(self, remembered: Any) -> None:
         self._published, self._ledgers, self._ticks, self.published = remembered
+        self.life = "second"

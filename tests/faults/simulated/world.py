@@ -246,7 +246,8 @@ class World:
         self.store.come_back(state)
         self.publications.come_back(public)
         self.life = Life("second", "log")
-        self.schedule.break_connections()
+        # Producers and workers send what belongs together on one connection; a decision's commands may use several.
+        self.schedule.break_connections("recompute", "person")
 
     def _wait(self, commands: int) -> None:
         until = self.schedule.commands + commands
@@ -261,6 +262,7 @@ class World:
         self._state_is_the_fold_of_its_log()
         self._revisions_have_no_gap()
         self._served_epochs_are_announced_as_served()
+        self._no_two_documents_bear_the_same_name()
 
     def _nothing_lost_nothing_double(self) -> None:
         state = self.store.load_experiments([NAME])[NAME]
@@ -314,6 +316,14 @@ class World:
             allocation = published.allocation
             if allocation and parts_of.get(allocation.epoch) != dict(allocation.weights):
                 raise Violation(f"epoch {allocation.epoch} serves {allocation.weights}, which was not announced")
+
+    def _no_two_documents_bear_the_same_name(self) -> None:
+        """Else clients that saw the one would ignore the other for ever."""
+        named: dict[tuple[str, int], str] = {}
+        for allocation in self.publications.served:
+            digest = named.setdefault((allocation.incarnation, allocation.revision), allocation.digest)
+            if digest != allocation.digest:
+                raise Violation(f"two documents are revision {allocation.revision} of one incarnation")
 
 
 def key(event: OutcomeEvent) -> tuple[str, int]:
