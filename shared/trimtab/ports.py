@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from trimtab.schema.allocation import Allocation
 from trimtab.schema.dead_letter import DeadLetter
@@ -43,6 +43,21 @@ class LogEnds:
     def removed(self) -> int:
         """How many entries were trimmed or deleted."""
         return self.entries_added - self.length
+
+
+class FiledLetter(NamedTuple):
+    """A dead letter and its id in the partition's stream of them."""
+
+    id: str
+    letter: DeadLetter
+
+
+class DeadSize(NamedTuple):
+    """What is kept of a partition's dead letters, and how many had to make room for newer ones."""
+
+    letters: int = 0
+    bytes: int = 0
+    dropped: int = 0
 
 
 class EventLog(Protocol):
@@ -96,6 +111,24 @@ class PartitionStore(EventLog, Protocol):
 
     def dead_letters(self, count: int) -> list[DeadLetter]:
         """The newest dead letters, newest first."""
+
+    def letters(self, count: int, before: str = "") -> list[FiledLetter]:
+        """Up to `count` dead letters with their ids, newest first; those older than the id `before`."""
+
+    def letter(self, letter_id: str) -> DeadLetter | None:
+        """One dead letter; None where there is none of this id (any more)."""
+
+    def dead_size(self) -> DeadSize:
+        """How much is kept of the dead letters."""
+
+    def entry(self, entry_id: str) -> Entry | None:
+        """One entry of the log; None where it was trimmed."""
+
+    def redrive(self, letter_id: str, fields: Mapping[str, bytes]) -> bool:
+        """Move a dead letter back to the log as an entry of these fields, in one step; False if it is there no more.
+
+        A full server refuses it, as it refuses events.
+        """
 
     def space(self, name: str) -> PartitionStore:
         """The same partition with its state kept elsewhere: `snapshot`, a rebuild's; `` is the live one."""

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from logs import HOUR, Log, batch, event
+from trimtab.adapters import memory
 from trimtab.adapters.memory import MemoryPartition
+from trimtab.adapters.redis import partition as redis_partition
 from trimtab.adapters.redis.connection import connect
 from trimtab.adapters.redis.partition import RedisPartition
 from trimtab.errors import Conflict, LogGap
@@ -350,6 +352,47 @@ def test_dead_letters_come_newest_first(partition: PartitionStore) -> None:
     log.row(b"newest")
     log.drain()
     assert [letter.raw for letter in partition.dead_letters(2)] == ["newest", "nonsense"]
+    (newest, _), (before, _) = partition.letters(2)
+    assert partition.letters(1, before=newest) == partition.letters(2)[1:]
+    assert partition.letters(5, before=before) == []
+    letter = partition.letter(newest)
+    assert letter is not None
+    assert (letter.raw, letter.field, letter.complete) == ("newest", "event", True)
+    assert partition.letter("1-1") is None
+
+
+def test_the_oldest_dead_letters_make_room_and_are_counted(
+    partition: PartitionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for store in (memory, redis_partition):
+        monkeypatch.setattr(store, "MAX_DEAD_BYTES", 20_000)
+    log = Log(partition)
+    for number in range(100):
+        log.row(b"nonsense %d" % number)
+    log.drain()
+    kept, size, dropped = partition.dead_size()
+    letters = partition.dead_letters(1000)
+    assert 20_000 - 1000 < size <= 20_000
+    assert size == sum(len(letter.model_dump_json().encode()) for letter in letters)
+    assert (kept, kept + dropped) == (len(letters), 100)
+    assert letters[0].raw == "nonsense 99"
+
+
+def test_a_dead_letter_goes_back_to_the_log_once(partition: PartitionStore) -> None:
+    log = Log(partition)
+    log.row(event(variant="c"))
+    log.drain()
+    ((letter_id, letter),) = partition.letters(10)
+    source = partition.entry(letter.source)
+    assert source is not None
+    assert source.fields[b"event"].decode() == letter.raw
+    size = partition.dead_size().bytes
+    assert partition.redrive(letter_id, {"event": letter.raw.encode()})
+    assert not partition.redrive(letter_id, {"event": letter.raw.encode()})
+    assert partition.dead_size() == (0, 0, 0)
+    assert size > 0
+    assert partition.read(letter.source, 10)[0].fields == source.fields
+    assert partition.entry("1-1") is None
 
 
 def test_a_quiet_log_is_told_the_time(partition: PartitionStore) -> None:

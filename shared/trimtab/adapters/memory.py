@@ -19,6 +19,8 @@ from trimtab.fold.dedupe import Mask
 from trimtab.ids import new_incarnation
 from trimtab.ports import (
     SCRATCH_MS,
+    DeadSize,
+    FiledLetter,
     LogEnds,
     PartitionStore,
     Publication,
@@ -26,7 +28,7 @@ from trimtab.ports import (
     Published,
     entry_order,
 )
-from trimtab.schema.dead_letter import DeadLetter
+from trimtab.schema.dead_letter import MAX_DEAD_BYTES, DeadLetter
 from trimtab.schema.decision import LedgerEntry
 from trimtab.schema.event import CONTROL_FIELD
 
@@ -40,7 +42,10 @@ class _State:
     scopes: dict[str, str] = field(default_factory=dict)
     stats: dict[str, dict[str, str]] = field(default_factory=dict)
     marks: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
-    dead: list[DeadLetter] = field(default_factory=list)
+    dead: list[FiledLetter] = field(default_factory=list)
+    dead_bytes: int = 0
+    filed: int = 0
+    dropped: int = 0
 
     @property
     def cursor(self) -> Cursor:
@@ -84,9 +89,12 @@ class MemoryPartition(PartitionStore):
 
     def append_at(self, milliseconds: int, field: str, payload: bytes) -> str:
         """As `append`, with the instant of the entry's id given; ids never fall, as on a server."""
+        return self._append({field.encode(): payload}, milliseconds)
+
+    def _append(self, fields: dict[bytes, bytes], milliseconds: int) -> str:
         last_ms, last_number = entry_order(self._all.last_id)
         entry_id = f"{milliseconds}-0" if milliseconds > last_ms else f"{last_ms}-{last_number + 1}"
-        self._all.entries.append(Entry(entry_id, {field.encode(): payload}))
+        self._all.entries.append(Entry(entry_id, fields))
         self._all.last_id = entry_id
         self._all.added += 1
         return entry_id
@@ -159,11 +167,40 @@ class MemoryPartition(PartitionStore):
             state.scopes.pop(scope, None)
         for bucket in commit.expired_buckets:
             state.marks.pop(bucket, None)
-        state.dead += commit.dead
+        for letter in commit.dead:
+            state.filed += 1
+            state.dead.append(FiledLetter(f"{state.filed}-0", letter))
+            state.dead_bytes += _size(letter)
+        while state.dead_bytes > MAX_DEAD_BYTES:
+            state.dead_bytes -= _size(state.dead.pop(0).letter)
+            state.dropped += 1
         return True
 
     def dead_letters(self, count: int) -> list[DeadLetter]:
-        return self._state.dead[: -count - 1 : -1]
+        return [letter for _, letter in self.letters(count)]
+
+    def letters(self, count: int, before: str = "") -> list[FiledLetter]:
+        older = [filed for filed in self._state.dead if not before or entry_order(filed.id) < entry_order(before)]
+        return older[: -count - 1 : -1]
+
+    def letter(self, letter_id: str) -> DeadLetter | None:
+        return next((letter for filed, letter in self._state.dead if filed == letter_id), None)
+
+    def dead_size(self) -> DeadSize:
+        state = self._state
+        return DeadSize(len(state.dead), state.dead_bytes, state.dropped)
+
+    def entry(self, entry_id: str) -> Entry | None:
+        return next((entry for entry in self._all.entries if entry.id == entry_id), None)
+
+    def redrive(self, letter_id: str, fields: Mapping[str, bytes]) -> bool:
+        letter = self.letter(letter_id)
+        if letter is None:
+            return False
+        self._state.dead_bytes -= _size(letter)
+        self._state.dead = [filed for filed in self._state.dead if filed.id != letter_id]
+        self._append({name.encode(): value for name, value in fields.items()}, self._clock())
+        return True
 
     def space(self, name: str) -> MemoryPartition:
         other = copy.copy(self)
@@ -184,9 +221,11 @@ class MemoryPartition(PartitionStore):
         read, over = source.load().cursor, over or self.load().cursor
         if (source._state.cursor, self._state.cursor) != (read, over):
             return False
-        dead = self._state.dead
-        self._all.spaces[self._space] = copy.deepcopy(source._state)
-        self._state.dead = dead
+        mine = self._state
+        copied = self._all.spaces[self._space] = copy.deepcopy(source._state)
+        copied.dead, copied.dead_bytes, copied.filed, copied.dropped = (
+            mine.dead, mine.dead_bytes, mine.filed, mine.dropped,
+        )  # fmt: skip
         self._state.cur["run"] = secrets.token_hex(8)
         return True
 
@@ -243,6 +282,10 @@ class MemoryPartition(PartitionStore):
 
     def drained_at(self) -> int | None:
         return self._all.drained_at
+
+
+def _size(letter: DeadLetter) -> int:
+    return len(letter.model_dump_json().encode())
 
 
 class MemoryPublications(PublicationStore):

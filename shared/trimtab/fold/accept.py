@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,7 @@ class Accepted:
     unit_ids: list[str] | None
     event_ids: list[Any] | None
     imported: bool
+    together: bool  # whether all came in one entry
 
     @property
     def n(self) -> int:
@@ -72,22 +73,29 @@ class _Refusals:
         if len(table.entries) == table.n:
             return [self._letter(table, row) for row in np.flatnonzero(self.row).tolist()]
         # One letter for all rows of a batch that were refused for the same reason: each would quote the same entry.
-        reasons, first, counts = np.unique(self.row, return_index=True, return_counts=True)
-        return [
-            self._letter(table, row, place=row, n=n)
-            for reason, row, n in zip(reasons.tolist(), first.tolist(), counts.tolist(), strict=True)
-            if reason
-        ]
+        reasons = [reason for reason in np.unique(self.row).tolist() if reason]
+        return [self._letter(table, rows[0], rows) for rows in map(self._rows_of, reasons)]
 
-    def _letter(self, table: Table, row: int, *, place: int | None = None, n: int = 1) -> DeadLetter:
+    def _rows_of(self, reason: int) -> list[int]:
+        assert self.row is not None, "reasons are those of refused rows"
+        rows: list[int] = np.flatnonzero(self.row == reason).tolist()
+        return rows
+
+    def _letter(self, table: Table, row: int, rows: list[int] | None = None) -> DeadLetter:
         assert self.row is not None, "letters are written for refused rows only"
         code, detail = self.codes[self.row[row] - 1]
-        return letter(table.entry(row), code, detail, row=place, n=n, experiment_id=table.experiment_id)
+        return letter(table.entry(row), code, detail, rows=rows, experiment_id=table.experiment_id)
 
 
-def accept(
-    table: Table, owner: ExperimentState, *, horizon: int, tolerance: int
-) -> tuple[Accepted, list[DeadLetter]]:
+class Verdict(NamedTuple):
+    """A table's events: those that count, letters for the others, and which rows these are (None: none)."""
+
+    accepted: Accepted
+    letters: list[DeadLetter]
+    refused: Mask | None
+
+
+def accept(table: Table, owner: ExperimentState, *, horizon: int, tolerance: int) -> Verdict:
     """Check every row of `table` against the experiment as it stands at that point of the log.
 
     `horizon` and `tolerance` are milliseconds behind and ahead of the log's clock.
@@ -105,7 +113,7 @@ def accept(
 
     keep = refusals.keep()
     cells, cell = _cells(owner.definition.variant_ids, _cut(epoch, keep), _cut(variant, keep))
-    return Accepted(
+    accepted = Accepted(
         cells=cells,
         cell=cell,
         values={name: _cut(column, keep) for name, column in values.items()},
@@ -116,7 +124,9 @@ def accept(
         unit_ids=_cut_list(unit_ids, keep),
         event_ids=_cut_list(table.event_ids, keep),
         imported=table.imported,
-    ), refusals.letters(table)
+        together=len(table.entries) == 1,
+    )
+    return Verdict(accepted, refusals.letters(table), None if keep is None else ~keep)
 
 
 def _check_status(owner: ExperimentState, refusals: _Refusals) -> None:

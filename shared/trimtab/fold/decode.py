@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
-from typing import Any, NamedTuple
+from itertools import pairwise
+from typing import Any, Literal, NamedTuple
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from trimtab.fold.commit import Entry
+from trimtab.ids import SLUG_PATTERN
 from trimtab.schema.control import Compaction, ControlEntry, control_entries
 from trimtab.schema.dead_letter import MAX_RAW_BYTES, DeadLetter, DeadLetterCode
 from trimtab.schema.event import (
@@ -15,6 +19,7 @@ from trimtab.schema.event import (
     CONTROL_FIELD,
     EVENT_FIELD,
     MAX_BATCH_BYTES,
+    MAX_BATCH_EVENTS,
     MAX_EVENT_BYTES,
     EventBatch,
     event_rows,
@@ -22,6 +27,7 @@ from trimtab.schema.event import (
 
 _EVENT, _BATCH, _CONTROL = EVENT_FIELD.encode(), BATCH_FIELD.encode(), CONTROL_FIELD.encode()
 _KNOWN = frozenset({_EVENT, _BATCH, _CONTROL})
+_FIELDS: tuple[Literal["event", "batch", "control"], ...] = ("event", "batch", "control")
 
 
 class Control(NamedTuple):
@@ -127,26 +133,42 @@ def _item(entry: Entry) -> Control | Batch | Refused:
         try:
             return Control(entry, control_entries.validate_json(raw))
         except ValidationError as error:
-            return Refused(entry, letter(entry, DeadLetterCode.INVALID_CONTROL, _sentence(error), raw=raw))
+            return Refused(entry, letter(entry, DeadLetterCode.INVALID_CONTROL, _sentence(error)))
     return _unknown(entry)
 
 
 def _unknown(entry: Entry) -> Refused:
     names = ", ".join(sorted(name.decode(errors="replace")[:64] for name in entry.fields)[:8])
     detail = f"the entry has the fields {names}; it needs one of event, batch, control, and only one"
-    raw = next(iter(entry.fields.values()), b"")
-    return Refused(entry, letter(entry, DeadLetterCode.UNKNOWN_ENTRY, detail, raw=raw))
+    return Refused(entry, letter(entry, DeadLetterCode.UNKNOWN_ENTRY, detail))
 
 
 def _unreadable(entry: Entry, raw: bytes, error: ValidationError | RecursionError) -> Refused:
     if isinstance(error, RecursionError):
-        return Refused(entry, letter(entry, DeadLetterCode.NOT_JSON, "the JSON nests too deep", raw=raw))
-    return Refused(entry, letter(entry, _code(error), _sentence(error), raw=raw))
+        return Refused(entry, letter(entry, DeadLetterCode.NOT_JSON, "the JSON nests too deep"))
+    experiment_id, n = _named(raw)
+    return Refused(entry, letter(entry, _code(error), _sentence(error), n=n, experiment_id=experiment_id))
+
+
+def _named(raw: bytes) -> tuple[str | None, int]:
+    """Which experiment an unreadable entry speaks of, and of how many events, where that much of it can be read."""
+    try:
+        document = from_json(raw)
+    except ValueError:
+        return None, 1
+    if not isinstance(document, dict):
+        return None, 1
+    name, n = document.get("experiment_id"), document.get("n")
+    if not (isinstance(name, str) and re.fullmatch(SLUG_PATTERN, name)):
+        name = None
+    if not ("variants" in document and isinstance(n, int) and 1 <= n <= MAX_BATCH_EVENTS):
+        n = 1
+    return name, int(n)
 
 
 def _too_large(entry: Entry, raw: bytes, limit: int) -> Refused:
     detail = f"the entry has {len(raw)} bytes; the limit is {limit}"
-    return Refused(entry, letter(entry, DeadLetterCode.TOO_LARGE, detail, raw=raw))
+    return Refused(entry, letter(entry, DeadLetterCode.TOO_LARGE, detail))
 
 
 def _code(error: ValidationError) -> DeadLetterCode:
@@ -173,20 +195,32 @@ def letter(
     code: DeadLetterCode,
     detail: str,
     *,
-    raw: bytes | None = None,
-    row: int | None = None,
+    rows: list[int] | None = None,
     n: int = 1,
     experiment_id: str | None = None,
 ) -> DeadLetter:
-    """A dead letter for `entry`, with as much of its text as is kept."""
-    if raw is None:
-        raw = next(iter(entry.fields.values()), b"")
+    """A dead letter for `entry`, with as much of its text as is kept; `rows` are places in a batch, rising."""
+    known = [name for name in _FIELDS if name.encode() in entry.fields]
+    field = known[0] if len(known) == 1 else None
+    raw = entry.fields[field.encode()] if field else next(iter(entry.fields.values()), b"")
+    kept = raw[:MAX_RAW_BYTES].decode(errors="replace")
     return DeadLetter(
         code=code,
         detail=detail[:500],
         source=entry.id,
-        row=row,
-        n=n,
+        row=rows[0] if rows else None,
+        rows=as_ranges(rows) if rows else None,
+        n=len(rows) if rows else n,
         experiment_id=experiment_id,
-        raw=raw[:MAX_RAW_BYTES].decode(errors="replace"),
+        field=field,
+        raw=kept,
+        complete=len(raw) <= MAX_RAW_BYTES and kept.encode() == raw,
     )
+
+
+def as_ranges(rows: list[int]) -> str:
+    """Rising places in short: `3,17-40`."""
+    starts = [row for before, row in pairwise([-2, *rows]) if row != before + 1]
+    ends = [row for row, after in pairwise([*rows, rows[-1] + 2]) if row != after - 1]
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, ends, strict=True))
+

@@ -112,6 +112,10 @@ class Scope:
                 known[places] |= seen[name]
         return known
 
+    def firsts(self) -> Integers:
+        """For each row, the row at which its mark stands first."""
+        return self.rows[self._first[self._which]]
+
     def first_seen(self, known: Mask, among: Mask | None = None) -> tuple[Integers, IdArray]:
         """Rows whose mark is new and first of its kind, and those marks in log order; `among` narrows the rows."""
         if among is None:

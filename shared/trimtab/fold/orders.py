@@ -6,6 +6,7 @@ from collections import Counter
 
 from trimtab.fold.decode import Control, letter
 from trimtab.fold.findings import Findings
+from trimtab.fold.limits import Refusals
 from trimtab.fold.state import CLOSED, Cell, EpochRecord, ExperimentState
 from trimtab.schema.control import Compaction, Define, EpochStart, LossAccepted, StatusChange
 from trimtab.schema.dead_letter import DeadLetter, DeadLetterCode
@@ -55,7 +56,9 @@ def _as_it_may_change(before: Experiment, after: Experiment) -> Experiment:
     """
     known = {variant.id: variant for variant in before.variants} | {variant.id: variant for variant in after.variants}
     fixed = {"metrics": before.metrics, "unit": before.unit, "control": before.control, "salt": before.salt}
-    return after.model_copy(update={"variants": tuple(known.values()), **fixed})
+    # A ratio that a loser brings back may not know what was added meanwhile.
+    ratio = after.assignment_ratio if set(after.assignment_ratio or ()) == set(known) else None
+    return after.model_copy(update={"variants": tuple(known.values()), "assignment_ratio": ratio, **fixed})
 
 
 def _change(found: Findings, owner: ExperimentState, order: EpochStart | StatusChange | Compaction) -> None:
@@ -65,6 +68,8 @@ def _change(found: Findings, owner: ExperimentState, order: EpochStart | StatusC
         case StatusChange():
             if may_become(owner.status, order.status):
                 owner.status = order.status
+                if owner.status is Status.RUNNING:
+                    owner.refusals = Refusals()  # what was refused before is what the person who starts it has seen
             if owner.status in CLOSED:
                 found.closed.add(order.experiment_id)
         case Compaction():

@@ -45,6 +45,7 @@ class Questions:
 
     events: dict[str, list[Scope]] = field(default_factory=dict)
     units: dict[str, Scope] = field(default_factory=dict)
+    conflicts: Counter[str] = field(default_factory=Counter)  # repeated events that say something else than the first
 
     def scopes(self) -> Iterator[Scope]:
         """Every scope that is asked for, each once."""
@@ -57,12 +58,12 @@ def ask(found: Findings) -> Questions:
     questions, counts = Questions(), found.start.scopes
     for name, tables in found.accepted.items():
         first_rows = np.cumsum([0, *(table.n for table in tables)]).tolist()
-        scopes = [
-            scope
-            for start, table in zip(first_rows[:-1], tables, strict=True)
-            if table.event_ids is not None
-            for scope in _event_scopes(name, table, start, counts)
-        ]
+        scopes: list[Scope] = []
+        for start, table in zip(first_rows[:-1], tables, strict=True):
+            own = _event_scopes(name, table, start, counts)
+            scopes += own
+            if table.together:  # across entries it would depend on which of them were read together
+                questions.conflicts[name] += sum(_conflicts(table, scope, start) for scope in own)
         if scopes:
             questions.events[name] = _join(scopes)
         if tables[0].unit_ids is not None:
@@ -73,7 +74,9 @@ def ask(found: Findings) -> Questions:
 
 
 def _event_scopes(name: str, table: Accepted, start: int, counts: Mapping[str, int]) -> list[Scope]:
-    ids = table.event_ids or []
+    if table.event_ids is None:
+        return []
+    ids = table.event_ids
     rows = np.array([row for row, event_id in enumerate(ids) if event_id is not None], dtype=np.int64)
     marks = marks_of(event_id for event_id in ids if event_id is not None)
     if table.imported:
@@ -85,6 +88,20 @@ def _event_scopes(name: str, table: Accepted, start: int, counts: Mapping[str, i
         scope, inside = hour_scope(name, hour), hours == hour
         scopes.append(Scope(scope, counts.get(scope, 0), rows[inside] + start, marks[inside]))
     return scopes
+
+
+def _conflicts(table: Accepted, scope: Scope, start: int) -> int:
+    """How many repetitions in one batch say something else than the first of their id, which is the one that counts."""
+    if len(scope.unique) == len(scope.marks):
+        return 0
+    rows, firsts = scope.rows - start, scope.firsts() - start
+    differ = table.cell[rows] != table.cell[firsts]
+    for metric, values in table.values.items():
+        differ |= values[rows] != values[firsts]
+        given = table.present[metric]
+        if given is not None:
+            differ |= given[rows] != given[firsts]
+    return int(differ.sum())
 
 
 def _join(scopes: list[Scope]) -> list[Scope]:
@@ -109,6 +126,7 @@ def settle(found: Findings, questions: Questions, known: Mapping[str, Mask]) -> 
         owner = state.experiments[name]
         assert owner is not None, "the survey accepts events of defined experiments only"
         fresh = _fresh_rows(name, sum(table.n for table in tables), questions, known, state, commit)
+        owner.counters["conflicts"] += questions.conflicts[name]
         _count(owner, state, tables, fresh, commit.experiments.setdefault(name, {}))
     _write_heads(found, commit)
     _forget(found, commit)
@@ -232,6 +250,8 @@ def _write_heads(found: Findings, commit: Commit) -> None:
             commit.removed[name] = sorted(old.keys() - new.keys())
         known = before.counters if before else Counter[str]()
         fields.update({counter_field(k): str(n) for k, n in owner.counters.items() if n != known[k]})
+        if before is None or owner.refusals != before.refusals:
+            fields["refusals"] = str(owner.refusals)
 
 
 def _forget(found: Findings, commit: Commit) -> None:

@@ -10,6 +10,7 @@ from typing import NamedTuple, Self
 
 from trimtab.errors import CorruptState
 from trimtab.fold.commit import LOG_START, Cursor
+from trimtab.fold.limits import Refusals
 from trimtab.schema.experiment import Experiment, Status
 
 OPEN = frozenset({Status.RUNNING, Status.HELD})
@@ -56,6 +57,7 @@ class ExperimentState:
     trials: dict[TrialKey, int] = field(default_factory=dict)
     stamped: dict[TrialKey, int] = field(default_factory=dict)  # those of live events that named their epoch
     counters: Counter[str] = field(default_factory=Counter)
+    refusals: Refusals = field(default_factory=Refusals)
 
     @property
     def epoch_in_force(self) -> int | None:
@@ -86,6 +88,7 @@ class ExperimentState:
             **{trial_field(*key): str(n) for key, n in self.trials.items()},
             **{stamped_field(*key): str(n) for key, n in self.stamped.items()},
             **{counter_field(name): str(n) for name, n in self.counters.items() if n},
+            "refusals": str(self.refusals),
         }
 
     def head_fields(self) -> dict[str, str]:
@@ -135,6 +138,8 @@ class ExperimentState:
                 self.stamped[int(epoch), variant] = int(value)
             case ["count", *rest]:
                 self.counters[":".join(rest)] = int(value)
+            case ["refusals"]:
+                self.refusals = Refusals.parse(value)
 
 
 def epoch_field(epoch: int) -> str:

@@ -5,16 +5,18 @@ Nothing here depends on dedupe marks, so one look-up of all marks can follow.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+
+import numpy as np
 
 from trimtab.fold.accept import accept
 from trimtab.fold.commit import Cursor, Entry
 from trimtab.fold.decode import Batch, Control, Item, Reading, Refused, Rows, letter
 from trimtab.fold.findings import Findings
 from trimtab.fold.orders import carry_out
-from trimtab.fold.state import PartitionState, Producer
-from trimtab.fold.table import GatheredRows, Table, table_of_batch, table_of_rows
+from trimtab.fold.state import OPEN, ExperimentState, PartitionState, Producer
+from trimtab.fold.table import GatheredRows, Mask, Table, table_of_batch, table_of_rows
 from trimtab.schema.control import Compaction, Define, EpochStart, StatusChange
 from trimtab.schema.dead_letter import DeadLetter, DeadLetterCode
 
@@ -41,6 +43,8 @@ def mentioned(reading: Reading) -> set[str]:
                 names.add(batch.experiment_id)
             case Control(order=Define(experiment=experiment)):
                 names.add(experiment.id)
+            case Refused(letter=DeadLetter(experiment_id=str(name))):
+                names.add(name)
             case Control(order=EpochStart() | StatusChange() | Compaction() as order):
                 names.add(order.experiment_id)
     return names
@@ -61,6 +65,8 @@ def survey(start: PartitionState, reading: Reading) -> Findings:
     walk.flush()
     if reading.entries:
         moved.cursor = Cursor(start.cursor.run, reading.entries[-1].id)
+    # What is not defined is asked for again the next time it is named: names come from outside, without end.
+    moved.experiments = {name: known for name, known in moved.experiments.items() if known is not None}
     moved.counters["entries"] += len(reading.entries)
     moved.counters["bytes"] += sum([len(value) for entry in reading.entries for value in entry.fields.values()])
     return walk.found
@@ -93,11 +99,12 @@ class _Walk:
             case Refused():
                 _advance_clock(state, item.entry.milliseconds)
                 self._refuse(item.letter)
+                self._note_unreadable(item.letter)
 
     def flush(self) -> None:
         """Turn the gathered rows into tables; order within an experiment is the log's."""
         for gathered in self.rows.values():
-            self._accept(table_of_rows(gathered))
+            self._accept(table_of_rows(gathered), gathered.unreadable)
         self.rows.clear()
 
     def _gather(self, rows: Rows) -> None:
@@ -109,11 +116,11 @@ class _Walk:
             gathered = self.rows.get(name)
             if gathered is None or gathered.origin != origin:
                 if gathered is not None:
-                    self._accept(table_of_rows(gathered))
-                gathered = self.rows[name] = GatheredRows(name, origin, [])
+                    self._accept(table_of_rows(gathered), gathered.unreadable)
+                gathered = self.rows[name] = GatheredRows(name, origin, [], [])
             gathered.rows.append(row)
 
-    def _accept(self, table: Table) -> None:
+    def _accept(self, table: Table, unreadable: Sequence[int] = ()) -> None:
         owner = self.found.own(table.experiment_id)
         if owner is None:
             detail = f"no experiment {table.experiment_id!r} is defined in this partition's log"
@@ -122,11 +129,31 @@ class _Walk:
                     letter(entry, DeadLetterCode.UNKNOWN_EXPERIMENT, detail, n=n, experiment_id=table.experiment_id)
                 )
             return
-        accepted, letters = accept(table, owner, horizon=HORIZON, tolerance=FUTURE_TOLERANCE)
-        if accepted.n:
-            self.found.accepted.setdefault(table.experiment_id, []).append(accepted)
-        for refusal in letters:
+        verdict = accept(table, owner, horizon=HORIZON, tolerance=FUTURE_TOLERANCE)
+        if verdict.accepted.n:
+            self.found.accepted.setdefault(table.experiment_id, []).append(verdict.accepted)
+        for refusal in verdict.letters:
             self._refuse(refusal)
+        refused = verdict.refused
+        if unreadable:
+            refused = np.insert(np.zeros(table.n, dtype=np.bool_) if refused is None else refused, unreadable, True)
+        self._tally(owner, table.n + len(unreadable), refused)
+
+    def _note_unreadable(self, refusal: DeadLetter) -> None:
+        """Count an entry that cannot be read against the experiment it names, at its place among gathered rows."""
+        owner = self.found.own(refusal.experiment_id) if refusal.experiment_id else None
+        if owner is None:
+            return
+        gathered = self.rows.get(owner.definition.id)
+        if gathered is None:
+            self._tally(owner, refusal.n, np.ones(refusal.n, dtype=np.bool_))
+        else:
+            gathered.unreadable.extend([len(gathered.rows)] * refusal.n)
+
+    @staticmethod
+    def _tally(owner: ExperimentState, n: int, refused: Mask | None) -> None:
+        if owner.status in OPEN:  # before the start and after the end every event is refused, which means nothing
+            owner.refusals = owner.refusals.after(n, refused)
 
     def _refuse(self, refusal: DeadLetter) -> None:
         found = self.found
@@ -177,8 +204,11 @@ class _Walk:
         return False
 
     def _refuse_batch(self, item: Batch, code: DeadLetterCode, detail: str) -> None:
-        known = item.batch.experiment_id if self.found.experiment(item.batch.experiment_id) else None
-        self._refuse(letter(item.entry, code, detail, n=item.batch.n, experiment_id=known))
+        name, n = item.batch.experiment_id, item.batch.n
+        owner = self.found.own(name)
+        self._refuse(letter(item.entry, code, detail, n=n, experiment_id=name if owner else None))
+        if owner is not None:
+            self._tally(owner, n, np.ones(n, dtype=np.bool_))
 
 
 def _advance_clock(state: PartitionState, written_at: int) -> None:

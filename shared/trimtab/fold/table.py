@@ -87,11 +87,15 @@ def table_of_batch(decoded: Batch, clock: int) -> Table:
 
 
 class GatheredRows(NamedTuple):
-    """Rows of one experiment and origin in log order: event, entry, when it was written, the log's clock there."""
+    """Rows of one experiment and origin in log order: event, entry, when it was written, the log's clock there.
+
+    `unreadable` holds, for each entry of the experiment that could not be read, how many rows came before it.
+    """
 
     experiment_id: str
     origin: str
     rows: list[tuple[dict[str, Any], Entry, int, int]]
+    unreadable: list[int]
 
 
 def table_of_rows(gathered: GatheredRows) -> Table:

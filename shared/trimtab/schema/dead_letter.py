@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Literal
 
 from pydantic import Field
 
 from trimtab.schema.base import Schema
 
 MAX_RAW_BYTES = 4096
+
+MAX_DEAD_BYTES = 32 * 2**20
+"""What a partition keeps of its letters, as JSON; the oldest leave first and are counted."""
 
 
 class DeadLetterCode(StrEnum):
@@ -42,6 +46,9 @@ class DeadLetter(Schema):
     detail: str = Field(description="One sentence: which field, which value.")
     source: str = Field(description="Id of the stream entry it came in.")
     row: int | None = None
+    rows: str | None = Field(None, description="Places of all of them in the batch, as `3,17-40`; None: all of it.")
     n: int = Field(1, description="How many events this letter stands for.")
     experiment_id: str | None = None
+    field: Literal["event", "batch", "control"] | None = Field(None, description="The entry's field that it quotes.")
     raw: str = Field(description=f"The first {MAX_RAW_BYTES} bytes as they came, undecodable ones replaced.")
+    complete: bool = Field(False, description="Whether `raw` is all of it, to the byte.")

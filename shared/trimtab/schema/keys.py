@@ -15,7 +15,8 @@ trimtab:{p<N>}:stats:<experiment>       hash      definition, status, epochs, ce
 trimtab:{p<N>}:producers                hash      producer → last sequence and when it was read
 trimtab:{p<N>}:seen                     hash      index of dedupe marks: scope → how many
 trimtab:{p<N>}:seen:<scope>:<level>:<b> set       dedupe marks: 63-bit digests in small integer sets
-trimtab:{p<N>}:dead                     stream    dead letters
+trimtab:{p<N>}:dead                     stream    dead letters, the newest of them
+trimtab:{p<N>}:dead-size                hash      `bytes` of the dead letters kept, `dropped`: how many made room
 trimtab:{p<N>}:lease                    string    which drain reads at present (an economy, never a safety)
 trimtab:{p<N>}:drain                    string    when a drain last reported, in milliseconds
 trimtab:{p<N>}:attempt                  string    what a drain tries at present; found again after its death
@@ -94,6 +95,10 @@ class PartitionKeys:
     @property
     def dead(self) -> str:
         return f"{self.prefix}dead"
+
+    @property
+    def dead_size(self) -> str:
+        return f"{self.prefix}dead-size"
 
     @property
     def cur(self) -> str:

@@ -81,6 +81,12 @@ class Story:
         sealed = {"producer": producer, "sequence": max(1, again), "sent_at": self.log.clock.now}
         self.log.columns(batch([self._now(one)], **sealed))
 
+    def refused(self, one: dict[str, Any]) -> None:
+        """In a batch, in a row, and in a row that cannot be read but for whom it speaks of."""
+        self.log.columns(batch([{**self._now(one), "variant": "stranger"}, self._now(one)], sent_at=self.log.clock.now))
+        self.log.row({**self._now(one), "variant": "stranger"})
+        self.log.row({**self._now(one), "metrics": {"converted": "much"}})
+
     def new_epoch(self, one: dict[str, Any]) -> None:
         self.epoch += 1
         parts = {"control": 1_000_000 - self.epoch, "b": self.epoch}
@@ -111,7 +117,8 @@ class Story:
         return {**one, "occurred_at": self.log.clock.now - late, "epoch": epoch if late % 3 else None}
 
 
-STEPS = ["row", "columns", "without_ids", "imported", "numbered", "new_epoch", "compact", "hours_pass", "stop"]
+STEPS = ["row", "columns", "without_ids", "imported", "numbered", "refused"]
+STEPS += ["new_epoch", "compact", "hours_pass", "stop"]
 
 
 @settings(max_examples=100)
@@ -151,14 +158,14 @@ def test_cells_do_not_depend_on_the_order_of_events(history: list[dict[str, Any]
 @settings(max_examples=50)
 @given(events)
 def test_rows_and_columns_count_the_same(history: list[dict[str, Any]]) -> None:
-    """A batch holds what its events would have said one by one."""
+    """A batch holds what its events would have said one by one; only in a batch are repetitions compared."""
     rows, columns = Log(), Log()
     for one in history:
         rows.row(one)
     columns.columns(batch(history))
     rows.drain()
     columns.drain()
-    assert rows.state().fields() == columns.state().fields()
+    assert rows.state().fields() == {k: v for k, v in columns.state().fields().items() if k != "count:conflicts"}
 
 
 @settings(max_examples=50)

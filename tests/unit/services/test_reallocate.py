@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from logs import Log, batch, event
+from logs import Log, batch, definition, event
 from trimtab.engine import decide
 from trimtab.errors import ConfigurationError, Conflict, IllegalTransition, InvalidInput
 from trimtab.schema.control import StatusChange
@@ -111,6 +111,25 @@ def test_a_gap_in_the_log_holds_the_weights() -> None:
         log.row(event())
     log.store.trim(log.store.ends().last_id)
     assert HoldCode.LOG_GAP in codes(reallocate.recompute("checkout"))
+
+
+def test_too_many_dead_letters_hold_that_experiment_and_no_other() -> None:
+    """IN-03: 6 % refused; outcomes are still folded, and a thousand good ones end the hold by themselves."""
+    log, reallocate = running()
+    log.control.create(definition(id="other", constraints=EAGER))
+    log.control.start("other")
+    outcomes(log, control=0.10, b=0.14)
+    log.columns(batch([event(experiment_id="other", variant=v) for v in ("control", "b") * 500]))
+    log.columns(batch([event(variant="stranger")] * 60 + [event()] * 940))
+    assert log.drain().folded == 1940
+    held = reallocate.recompute("checkout")
+    assert codes(held) == [HoldCode.DEAD_LETTERS]
+    assert (held.outcome, held.parts) == (Outcome.HOLD, {"control": 500_000, "b": 500_000})
+    assert "More than 50 of the last 1,000 events were refused, mostly as unknown_variant" in held.sentence
+    assert held.reasons[0].numbers["dead_unknown_variant"] == 60
+    assert HoldCode.DEAD_LETTERS not in codes(reallocate.recompute("other"))
+    outcomes(log, n=500, control=0.10, b=0.14)
+    assert reallocate.recompute("checkout").outcome is Outcome.MOVE
 
 
 def test_a_paused_experiment_is_republished_with_the_pause_as_reason() -> None:

@@ -157,6 +157,8 @@ def _remarks(found: Statistics) -> list[str]:
     remarks = []
     if found.duplicates:
         remarks.append(f"{found.duplicates:,} duplicates were recognised and not counted.")
+    if found.conflicts:
+        remarks.append(f"{found.conflicts:,} repeated event ids said something else than the first, which counts.")
     if found.unstamped:
         remarks.append(f"{found.unstamped:,} outcomes named no epoch and count in the one then in force.")
     for metric, n in found.clipped.items():

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 
 from trimtab.engine import Cells
 from trimtab.fold import ExperimentState
+from trimtab.fold.limits import LONGEST_RUN, MOST_REFUSED, WINDOW
 from trimtab.inference import (
     HARM_ALPHA,
     Claim,
@@ -149,7 +150,9 @@ def check_split(experiment: Experiment, state: ExperimentState) -> tuple[SampleR
 
 
 def distrust(experiment: Experiment, state: ExperimentState | None) -> Iterator[Reason]:
-    """Holds because units are not split as the weights say."""
+    """Holds because units are not split as the weights say, or because too many of their outcomes were refused."""
+    if state and state.refusals.excessive:
+        yield _too_many_dead(state)
     found = check_split(experiment, state) if state else None
     if found is None:
         return
@@ -160,3 +163,18 @@ def distrust(experiment: Experiment, state: ExperimentState | None) -> Iterator[
     for leak in leaks:
         numbers = {"units": float(leak.n_units), "limit": leak.limit}
         yield Reason(code=HoldCode.LEAK, sentence=leak.sentence, numbers=numbers)
+
+
+def _too_many_dead(state: ExperimentState) -> Reason:
+    refusals = state.refusals
+    lately = f"More than {MOST_REFUSED} of the last {WINDOW:,} events were refused"
+    at_once = f"{LONGEST_RUN} events in a row were refused"
+    dead = {name.partition(":")[2]: n for name, n in state.counters.items() if name.startswith("dead:")}
+    mostly = f", mostly as {max(dead, key=lambda code: (dead[code], code))}" if dead else ""
+    return Reason(
+        code=HoldCode.DEAD_LETTERS,
+        sentence=f"{at_once if refusals.burst else lately}{mostly}; weights move again after {WINDOW:,} better ones, "
+        "or once a person holds and resumes.",
+        numbers={"events": float(refusals.seen), "refused_in_a_row": float(refusals.run)}
+        | {f"dead_{code}": float(n) for code, n in sorted(dead.items())},
+    )

@@ -18,12 +18,9 @@ from trimtab.errors import Conflict, CorruptState
 from trimtab.fold import Commit, Entry, ExperimentState, PartitionState
 from trimtab.fold.commit import LOG_START, Cursor, IdArray
 from trimtab.fold.dedupe import Mask, all_buckets
-from trimtab.ports import SCRATCH_MS, LogEnds, PartitionStore
-from trimtab.schema.dead_letter import DeadLetter
+from trimtab.ports import SCRATCH_MS, DeadSize, FiledLetter, LogEnds, PartitionStore
+from trimtab.schema.dead_letter import MAX_DEAD_BYTES, DeadLetter
 from trimtab.schema.keys import PartitionKeys
-
-# Letters are diagnostics, counted in the state: the stream keeps the newest, at most some 40 MB of 4 KiB each.
-MAX_DEAD_LETTERS = 10_000
 
 
 class RedisPartition(RedisLog, PartitionStore):
@@ -37,6 +34,7 @@ class RedisPartition(RedisLog, PartitionStore):
         self._load = client.register_script(source("load"))
         self._commit = client.register_script(source("commit"))
         self._copy = client.register_script(source("copy"))
+        self._redrive = client.register_script(source("redrive"))
         self._lease = client.register_script(source("lease"))
         self._report = client.register_script(source("report"))
         self._attempt = client.register_script(source("attempt"))
@@ -123,7 +121,7 @@ class RedisPartition(RedisLog, PartitionStore):
 
     def commit(self, commit: Commit) -> bool:
         keys = self.keys
-        shared = [keys.cur, keys.experiments, keys.producers, keys.seen, keys.dead]
+        shared = [keys.cur, keys.experiments, keys.producers, keys.seen, keys.dead, keys.dead_size]
         stats = [keys.stats(name) for name in commit.experiments]
         buckets = [keys.marks(bucket) for bucket in commit.marks]
         expired = [keys.marks(bucket) for bucket in commit.expired_buckets]
@@ -148,8 +146,27 @@ class RedisPartition(RedisLog, PartitionStore):
             ) from error
 
     def dead_letters(self, count: int) -> list[DeadLetter]:
-        entries = self._client.xrevrange(self.keys.dead, count=count)
-        return [DeadLetter.model_validate_json(fields[b"letter"]) for _, fields in entries]
+        return [letter for _, letter in self.letters(count)]
+
+    def letters(self, count: int, before: str = "") -> list[FiledLetter]:
+        entries = self._client.xrevrange(self.keys.dead, max=f"({before}" if before else "+", count=count)
+        return [FiledLetter(text(found), _letter(fields)) for found, fields in entries]
+
+    def letter(self, letter_id: str) -> DeadLetter | None:
+        found = self._client.xrange(self.keys.dead, min=letter_id, max=letter_id)
+        return _letter(found[0][1]) if found else None
+
+    def dead_size(self) -> DeadSize:
+        size, dropped = self._client.hmget(self.keys.dead_size, "bytes", "dropped")
+        return DeadSize(self._client.xlen(self.keys.dead), int(size or 0), int(dropped or 0))
+
+    def entry(self, entry_id: str) -> Entry | None:
+        found = self._client.xrange(self.keys.events, min=entry_id, max=entry_id)
+        return Entry(entry_id, found[0][1]) if found else None
+
+    def redrive(self, letter_id: str, fields: Mapping[str, bytes]) -> bool:
+        keys = [self.keys.events, self.keys.dead, self.keys.dead_size]
+        return bool(self._redrive(keys=keys, args=[letter_id, *(word for pair in fields.items() for word in pair)]))
 
     # ── spaces: the live state, its snapshot, a rebuild ──────────────────────────────────────────────────────────
 
@@ -179,7 +196,7 @@ class RedisPartition(RedisLog, PartitionStore):
     def clear(self) -> None:
         # One command, so that no copy and no fold ever finds a part of the state.
         names = self._state_names(self.load())
-        self._client.unlink(self.keys.dead, *(self.keys.prefix + name for name in names))
+        self._client.unlink(self.keys.dead, self.keys.dead_size, *(self.keys.prefix + name for name in names))
         self._client.zrem(self.keys.rebuilds, self.keys.space)
 
     def dump(self) -> dict[str, object]:
@@ -240,6 +257,10 @@ def _fields(words: list[bytes] | None) -> dict[bytes, bytes]:
     return dict(zip(words[::2], words[1::2], strict=True)) if words else {}
 
 
+def _letter(fields: Mapping[bytes, bytes]) -> DeadLetter:
+    return DeadLetter.model_validate_json(fields[b"letter"])
+
+
 def _new_run() -> str:
     return secrets.token_hex(8)
 
@@ -256,7 +277,7 @@ def _plan(commit: Commit) -> dict[str, Any]:
         "scopes": _flat(commit.scopes),
         "expired_scopes": commit.expired_scopes,
         "dead": [letter.model_dump_json() for letter in commit.dead],
-        "max_dead": str(MAX_DEAD_LETTERS),
+        "max_dead_bytes": str(MAX_DEAD_BYTES),
     }
 
 

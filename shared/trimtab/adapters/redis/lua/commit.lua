@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Applies one commit of the fold, or nothing.
 --
--- KEYS  1 cur  2 experiments  3 producers  4 seen  5 dead, then the stats hash of each experiment in the plan,
+-- KEYS  1 cur  2 experiments  3 producers  4 seen  5 dead  6 dead-size, then the stats hash of each experiment in the plan,
 --       then the set of each bucket of marks, then the sets that expired.
 -- ARGV  1 expected run  2 expected cursor id  3 plan (JSON; every number in it is a string)
 --       4 how many stats hashes  5 how many buckets  6 … the marks of each bucket, 19 digits each, joined.
@@ -16,10 +16,10 @@ local function is_a(key, wanted)
 end
 
 -- A script that fails half-way is not rolled back, so whatever could fail is looked at before the first write.
-local wanted = {'hash', 'set', 'hash', 'hash', 'stream'}
+local wanted = {'hash', 'set', 'hash', 'hash', 'stream', 'hash'}
 local n_stats, n_buckets = tonumber(ARGV[4]), tonumber(ARGV[5])
 for i, key in ipairs(KEYS) do
-  local kind = wanted[i] or (i <= 5 + n_stats and 'hash' or 'set')
+  local kind = wanted[i] or (i <= 6 + n_stats and 'hash' or 'set')
   if not is_a(key, kind) then
     return redis.error_reply('CORRUPT ' .. key .. ' is not a ' .. kind)
   end
@@ -52,20 +52,37 @@ drop_fields(KEYS[3], plan.forgotten)
 set_fields(KEYS[4], plan.scopes)
 drop_fields(KEYS[4], plan.expired_scopes)
 for i = 1, n_stats do
-  drop_fields(KEYS[5 + i], plan.removed[i])
-  set_fields(KEYS[5 + i], plan.stats[i])
+  drop_fields(KEYS[6 + i], plan.removed[i])
+  set_fields(KEYS[6 + i], plan.stats[i])
 end
 for i = 1, n_buckets do
   local packed, marks = ARGV[5 + i], {}
   for at = 1, #packed, 19 do
     marks[#marks + 1] = packed:sub(at, at + 18)
   end
-  in_pieces(marks, 4000, function(...) redis.call('SADD', KEYS[5 + n_stats + i], ...) end)
+  in_pieces(marks, 4000, function(...) redis.call('SADD', KEYS[6 + n_stats + i], ...) end)
 end
-for i = 6 + n_stats + n_buckets, #KEYS do
+for i = 7 + n_stats + n_buckets, #KEYS do
   redis.call('UNLINK', KEYS[i])
 end
-for _, letter in ipairs(plan.dead) do
-  redis.call('XADD', KEYS[5], 'MAXLEN', '~', plan.max_dead, '*', 'letter', letter)
+if #plan.dead > 0 then
+  local size = redis.call('XLEN', KEYS[5]) > 0 and tonumber(redis.call('HGET', KEYS[6], 'bytes') or '0') or 0
+  local dropped = 0
+  for _, letter in ipairs(plan.dead) do
+    redis.call('XADD', KEYS[5], '*', 'letter', letter)
+    size = size + #letter
+  end
+  while size > tonumber(plan.max_dead_bytes) do
+    local oldest = redis.call('XRANGE', KEYS[5], '-', '+', 'COUNT', 1)[1]
+    if not oldest then -- somebody deleted letters by hand, so the sum was too high
+      size = 0
+      break
+    end
+    redis.call('XDEL', KEYS[5], oldest[1])
+    size = size - #oldest[2][2]
+    dropped = dropped + 1
+  end
+  redis.call('HSET', KEYS[6], 'bytes', string.format('%d', size))
+  redis.call('HINCRBY', KEYS[6], 'dropped', dropped)
 end
 return 1
