@@ -94,6 +94,7 @@ SHOULD = {
     "DP-13": "older dataset restored: new incarnation, weights held",
     "DP-14": "every decision replays from the ledger",
     "FC-07": "client clock ±10 min: staleness by the server's, no flapping",
+    "IN-09": "letters sent back after the fix: counts exact, second time 0",
     "RC-04": "200 ms latency: no double effect",
     "RC-16": "end to end on two cores: ≥ 10,000 events a second",
 }
@@ -101,6 +102,10 @@ SHOULD = {
 
 _UNIT, _WHOLE = "tests/unit/", "tests/integration/"
 HELD_BY: dict[str, tuple[str, ...]] = {
+    "IN-09": (
+        f"{_UNIT}services/test_dead.py::test_after_the_fix_the_state_is_as_if_nothing_had_been_refused",
+        f"{_UNIT}services/test_dead.py::test_a_letter_goes_back_once_even_if_asked_twice",
+    ),
     "EO-14": (
         f"{_UNIT}fold/test_limits.py::"
         "test_a_repeated_id_that_says_something_else_is_a_conflict_and_the_first_wins",

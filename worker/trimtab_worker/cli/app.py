@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from trimtab_worker.cli import decisions, experiment, export, operate, outcomes, report, serve, simulate, weights
+from trimtab_worker.cli import dead, decisions, experiment, export, operate, outcomes, report, serve, simulate, weights
 
 # typer carries its own click; the base of its public BadParameter is the usage error of whichever click it uses.
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
@@ -35,6 +35,7 @@ app.command()(decisions.hold)
 app.command()(decisions.resume)
 app.command()(decisions.halt)
 app.command()(simulate.simulate)
+app.add_typer(dead.app, name="dead")
 app.command()(operate.rebuild)
 app.command("accept-loss")(operate.accept_loss)
 app.command()(operate.doctor)

@@ -53,7 +53,7 @@ class Statistics(Schema):
     totals: dict[str, dict[str, Sums]] = Field(description="variant → metric → sums over all epochs.")
     folded: int
     duplicates: int
-    conflicts: int = Field(description="Repetitions in one batch that said something else than the first, which counts.")
+    conflicts: int = Field(description="Repetitions in one batch that said something else than the first.")
     unstamped: int = Field(description="Events that named neither epoch nor exposed_at.")
     clipped: dict[str, int] = Field(description="Values clipped to a metric's cap, per metric.")
     dead: dict[str, int] = Field(description="Dead letters per reason code.")
