@@ -42,7 +42,7 @@ def ships(runs: Runs, r: int, batch: int = BATCH) -> tuple[bool, bool]:
 def test_identical_variants_are_not_shipped_in_200_looks_though_beliefs_would() -> None:
     """A/A at .05, even shares, 200 × 250. R = 60 (full 500).
 
-    The gate alone errs on one side with probability ≤ .025, so R runs ship ≤ .025 + 3√(.025·.975/R); measured .014 (500 runs).
+    The gate alone errs on one side with probability ≤ .025, so R runs ship ≤ .025 + 3√(.025·.975/R); .014 of 500 did.
     Teeth: beliefs alone ship in .29; among 60 runs at least .29 − 3√(.29·.71/60) = .11.
     """
     count = size(60, 500)
