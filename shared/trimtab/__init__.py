@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from trimtab.client.control import Control
     from trimtab.client.flags import Assignment, AsyncFlagClient, FlagClient
     from trimtab.client.publisher import AsyncPublisher, Publisher
-    from trimtab.engine import AllocationResult, Engine, Observation
+    from trimtab.engine import AllocationResult, Engine, Moments, Observation
     from trimtab.errors import TrimtabError
     from trimtab.schema.allocation import Allocation
     from trimtab.schema.constraints import Constraints
@@ -36,6 +36,7 @@ _HOME = {
     "Engine": "trimtab.engine",
     "Experiment": "trimtab.schema.experiment",
     "FlagClient": "trimtab.client.flags",
+    "Moments": "trimtab.engine",
     "Observation": "trimtab.engine",
     "OutcomeEvent": "trimtab.schema.event",
     "Publisher": "trimtab.client.publisher",
@@ -53,6 +54,7 @@ __all__ = [
     "Engine",
     "Experiment",
     "FlagClient",
+    "Moments",
     "Observation",
     "OutcomeEvent",
     "Publisher",

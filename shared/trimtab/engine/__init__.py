@@ -8,7 +8,8 @@
 
 `estimation` climbs (`newton`) the likelihood of `one_epoch` or `many_epochs`. P(best) comes from `probability` (on
 `quadrature`) and, given common factors (`one_level`, or on a `lattice`), from `correlated`. `inputs` estimates what
-`decide` takes; `decide` is what the ledger replays. `compute` holds `Engine`, the same way for whoever only has counts.
+`decide` takes; `decide` is what the ledger replays. `compute` holds `Engine`, the same way for whoever only has totals
+(`totals`).
 """
 
 from trimtab.engine.cells import Cells
@@ -20,6 +21,7 @@ from trimtab.engine.explanation import (
     AllocationExplanation,
     AllocationResult,
     GuardrailExplanation,
+    Moments,
     Observation,
     ObservationsSummary,
     StrategyExplanation,
@@ -27,7 +29,12 @@ from trimtab.engine.explanation import (
 from trimtab.engine.forgetting import retention
 from trimtab.engine.inputs import estimate_inputs
 from trimtab.engine.posterior import Belief
-from trimtab.engine.probability import probability_best_beta, probability_best_normal
+from trimtab.engine.probability import (
+    probability_best_beta,
+    probability_best_gamma,
+    probability_best_normal,
+    probability_best_t,
+)
 from trimtab.engine.strategies import STRATEGIES, Evidence, Strategy, register_strategy
 
 __all__ = [
@@ -40,6 +47,7 @@ __all__ = [
     "Estimate",
     "Evidence",
     "GuardrailExplanation",
+    "Moments",
     "Observation",
     "ObservationsSummary",
     "Result",
@@ -50,8 +58,10 @@ __all__ = [
     "estimate_inputs",
     "parts_after_halt",
     "probability_best_beta",
+    "probability_best_gamma",
     "probability_best_mvn",
     "probability_best_normal",
+    "probability_best_t",
     "register_strategy",
     "retention",
 ]

@@ -12,24 +12,27 @@ from trimtab.engine.explanation import (
     AllocationExplanation,
     AllocationResult,
     GuardrailExplanation,
+    Moments,
     Observation,
     ObservationsSummary,
+    Seen,
     StrategyExplanation,
 )
 from trimtab.engine.guardrails import Box, make_box
 from trimtab.engine.observations import check_feasible, check_instants, check_observations, check_weights
-from trimtab.engine.probability import Floats, probability_best_beta
 from trimtab.engine.projection import project
 from trimtab.engine.proposal import Known, check_objective, propose
 from trimtab.engine.strategies import strategy
+from trimtab.engine.totals import Totals, posterior_of
 from trimtab.engine.verdicts import bound_by, verdicts
 from trimtab.engine.wording import count, span
 from trimtab.errors import InvalidInput
 from trimtab.schema.constraints import Constraints
 from trimtab.schema.decision import Verdict, VerdictCode
-from trimtab.schema.experiment import Objective
+from trimtab.schema.experiment import MetricKind, Objective
 
 _UNIT = 10**12  # weights here are floats, so the box is cut far finer than published parts
+_DIRECTIONS = ("increase", "decrease")
 _APPLIED = {
     VerdictCode.MAX_STEP: "max_step_clamp",
     VerdictCode.FLOOR: "min_weight_floor",
@@ -46,29 +49,33 @@ class Engine:
     """Turns counts into the next weights under a strategy: `heuristic`, `thompson`, `top_two`, `fixed` or your own.
 
     `objective` says what traffic is for: `earn`, as the strategy proposes; `find-best`, as top-two sampling does;
-    `mixed`, half of each.
+    `mixed`, half of each. `kind` is the metric's: `binary` takes an `Observation` of each variant; `count`, `revenue`
+    and `continuous` take its `Moments`. `direction` is which way of it is better, `increase` or `decrease`.
 
     Raises:
-        InvalidInput (a ValueError): there is no such strategy or objective, or the one cannot serve the other.
+        InvalidInput (a ValueError): there is no such strategy, objective, kind or direction, or one cannot serve the
+            other.
     """
 
     strategy: str = "heuristic"
     objective: str = Objective.EARN
+    kind: str = MetricKind.BINARY
+    direction: str = "increase"
 
     def __post_init__(self) -> None:
         strategy(self.strategy)
-        if self.objective not in list(Objective):
-            raise InvalidInput(
-                f"Unknown objective {self.objective!r}; choose one of {', '.join(Objective)}.",
-                field="objective",
-                value=self.objective,
-            )
+        for field, known in (("objective", Objective), ("kind", MetricKind), ("direction", _DIRECTIONS)):
+            given = getattr(self, field)
+            if given not in list(known):
+                raise InvalidInput(
+                    f"Unknown {field} {given!r}; choose one of {', '.join(known)}.", field=field, value=given
+                )
         check_objective(self.strategy, Objective(self.objective))
 
     def compute(
         self,
         *,
-        observations: Mapping[str, Observation],
+        observations: Mapping[str, Observation] | Mapping[str, Moments],
         previous_weights: Mapping[str, float],
         constraints: Constraints | None = None,
         seed: int | None = None,
@@ -84,7 +91,7 @@ class Engine:
         moved favour whoever had the traffic in the good times; the service keeps them apart, this function cannot.
 
         Args:
-            observations: trials and successes per variant; any non-blank id; order does not matter.
+            observations: trials and successes, or moments, per variant; any non-blank id; order does not matter.
             previous_weights: shares in force, of the same variants, adding up to 1.
             constraints: limits; default `Constraints()`.
             seed: recorded in the explanation. P(best) is integrated, not drawn, so results do not depend on it.
@@ -96,7 +103,7 @@ class Engine:
             ConfigurationError (an InvalidInput): limits that no weights can meet.
         """
         limits = constraints or Constraints()
-        seen = check_observations(observations)
+        seen = check_observations(observations, MetricKind(self.kind))
         check_feasible(seen, limits)
         previous = check_weights(previous_weights, seen, limits.epsilon)
         passed = check_instants(last_updated_at_epoch_s, now_epoch_s)
@@ -112,7 +119,7 @@ class Engine:
             explanation=AllocationExplanation(
                 strategy=StrategyExplanation(self.strategy, details),
                 observations=ObservationsSummary(
-                    len(seen), sum(o.trials for o in seen.values()), sum(o.successes for o in seen.values())
+                    len(seen), sum(o.trials for o in seen.values()), sum(o.total for o in seen.values())
                 ),
                 previous_weights=dict(previous_weights),
                 proposed_weights={variant: proposal[variant] for variant in previous_weights},
@@ -122,16 +129,22 @@ class Engine:
         )
 
     def _propose(
-        self, seen: Mapping[str, Observation], previous: Mapping[str, float], limits: Constraints, seed: int | None
+        self, seen: Mapping[str, Seen], previous: Mapping[str, float], limits: Constraints, seed: int | None
     ) -> tuple[dict[str, float], dict[str, Any]]:
-        trials = np.array([o.trials for o in seen.values()], float)
-        successes = np.array([o.successes for o in seen.values()], float)
-        alpha, beta, prior = beta_posterior(trials, successes)
+        totals = Totals(
+            trials=np.array([o.trials for o in seen.values()], float),
+            mean=np.array([o.mean for o in seen.values()]),
+            variance=np.array([o.variance for o in seen.values()]),
+        )
+        kind, higher_is_better = MetricKind(self.kind), self.direction == "increase"
+        posterior = posterior_of(totals, kind, higher_is_better=higher_is_better)
         known = Known(
-            trials=trials,
-            successes=successes,
+            trials=totals.trials,
+            successes=totals.sums,
             previous=np.array(list(previous.values())),
-            p_best_among=lambda places: probability_best_beta(alpha[places], beta[places]).round(9),
+            p_best_among=lambda places: posterior.p_best_among(places).round(9),
+            higher_is_better=higher_is_better,
+            kind=kind,
         )
         pinned = {k: limits.pins[variant] for k, variant in enumerate(seen) if variant in limits.pins}
         shares = dict(
@@ -142,29 +155,14 @@ class Engine:
             details["objective"] = str(self.objective)
         elif self.strategy == "heuristic":
             return shares, {**details, "alpha": 1.0, "seed_used": False}
-        posterior = {
-            variant: {"alpha": a, "beta": b}
-            for variant, a, b in zip(seen, alpha.tolist(), beta.tolist(), strict=True)
-        }
-        p_best = known.p_best_among(np.arange(len(seen))).tolist()
-        p_best_by_variant = dict(zip(seen, p_best, strict=True))
-        return shares, {**details, "priors": prior, "posterior": posterior, "p_best": p_best_by_variant}
-
-
-def beta_posterior(trials: Floats, successes: Floats) -> tuple[Floats, Floats, dict[str, float]]:
-    """α and β (K,) of the Beta posteriors, and the prior Beta(κm, κ(1 − m)) they share (STATISTICS §2).
-
-    m = (Σs + ½)/(Σn + 1) puts the prior where the data are, and κ = 4/(m(1 − m)) − 1 gives it a standard deviation of ½
-    on the logit scale, so that a rate of 1 in 1,000 is not pulled up by a prior that expects 1 in 2.
-    """
-    mean = (successes.sum() + .5) / (trials.sum() + 1)
-    strength = 4 / (mean * (1 - mean)) - 1
-    prior = {"alpha": float(strength * mean), "beta": float(strength * (1 - mean))}
-    return prior["alpha"] + successes, prior["beta"] + trials - successes, prior
+        columns = {name: values.tolist() for name, values in posterior.parameters.items()}
+        by_variant = {variant: {name: columns[name][k] for name in columns} for k, variant in enumerate(seen)}
+        p_best = dict(zip(seen, known.p_best_among(np.arange(len(seen))).tolist(), strict=True))
+        return shares, {**details, "priors": posterior.prior, "posterior": by_variant, "p_best": p_best}
 
 
 def _hold(
-    seen: Mapping[str, Observation], limits: Constraints, passed: float | None
+    seen: Mapping[str, Seen], limits: Constraints, passed: float | None
 ) -> GuardrailExplanation | None:
     if passed is not None and passed < limits.cooldown_seconds:
         return GuardrailExplanation(

@@ -14,6 +14,37 @@ class Observation:
     trials: int
     successes: int
 
+    @property
+    def total(self) -> int:
+        return self.successes
+
+    @property
+    def mean(self) -> float:
+        return self.successes / self.trials if self.trials else 0.0
+
+    @property
+    def variance(self) -> float:
+        return self.mean * (1 - self.mean)
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """What was seen of one variant: `trials` units, `mean` and sample `variance` (n − 1) of their values.
+
+    With one trial the variance is 0; without any, so is the mean.
+    """
+
+    trials: int
+    mean: float
+    variance: float
+
+    @property
+    def total(self) -> float:
+        return self.trials * self.mean
+
+
+Seen = Observation | Moments
+
 
 @dataclass(frozen=True, slots=True)
 class StrategyExplanation:
@@ -25,11 +56,11 @@ class StrategyExplanation:
 
 @dataclass(frozen=True, slots=True)
 class ObservationsSummary:
-    """How much was seen, over all variants."""
+    """How much was seen, over all variants; of a metric that is not binary, `total_successes` is its total."""
 
     num_variants: int
     total_trials: int
-    total_successes: int
+    total_successes: float
 
 
 @dataclass(frozen=True, slots=True)

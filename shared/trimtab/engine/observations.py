@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from numbers import Real
 from typing import Any
 
-from trimtab.engine.explanation import Observation
+from trimtab.engine.explanation import Moments, Observation, Seen
 from trimtab.errors import ConfigurationError, InvalidInput
 from trimtab.schema.constraints import Constraints
+from trimtab.schema.experiment import MetricKind
 
 _SUM_TOLERANCE = 1e-6
 _MOST_TRIALS = 2**53  # up to here a float tells every count from the next one
 
 
-def check_observations(observations: Mapping[str, Observation]) -> dict[str, Observation]:
-    """The observations sorted by variant id, with whole numbers.
+def check_observations(observations: Mapping[str, Any], kind: MetricKind) -> dict[str, Seen]:
+    """The observations sorted by variant id, with whole numbers of trials.
 
     Raises:
-        InvalidInput: none at all, a blank id, or counts that are negative, not whole or not finite, or more successes
-            than trials.
+        InvalidInput: none at all, a blank id, counts that are negative, not whole or not finite, more successes than
+            trials, or moments that no values of this kind can have.
     """
     _check_mapping("observations", observations)
     if not observations:
@@ -28,7 +30,8 @@ def check_observations(observations: Mapping[str, Observation]) -> dict[str, Obs
     for variant in observations:
         if not isinstance(variant, str) or not variant.strip():
             raise InvalidInput(f"Variant id {variant!r} is not a non-blank string.", field="variant", value=variant)
-    return {variant: _check_observation(variant, observations[variant]) for variant in sorted(observations)}
+    check = _check_observation if kind is MetricKind.BINARY else partial(_check_moments, kind)
+    return {variant: check(variant, observations[variant]) for variant in sorted(observations)}
 
 
 def check_weights(weights: Mapping[str, float], variants: Mapping[str, Any], epsilon: float) -> dict[str, float]:
@@ -121,26 +124,45 @@ def check_instants(last_updated_at_epoch_s: float | None, now_epoch_s: float | N
     return max(0.0, float(now_epoch_s) - float(last_updated_at_epoch_s))
 
 
-def _check_observation(variant: str, observation: Observation) -> Observation:
-    counts = {}
-    for name in ("trials", "successes"):
-        value: Any = getattr(observation, name, None)
-        if not _is_number(value) or not 0 <= value <= _MOST_TRIALS or value != int(value):
-            raise InvalidInput(
-                f"{name} of variant {variant!r} is {value!r}, not a whole number from 0 to 2⁵³.",
-                field=name,
-                variant=variant,
-                value=value,
-            )
-        counts[name] = int(value)
-    if counts["successes"] > counts["trials"]:
+def _check_observation(variant: str, observation: Any) -> Observation:
+    trials, successes = (_whole(variant, observation, name) for name in ("trials", "successes"))
+    if successes > trials:
         raise InvalidInput(
-            f"successes of variant {variant!r} are {counts['successes']}, more than its {counts['trials']} trials.",
+            f"successes of variant {variant!r} are {successes}, more than its {trials} trials.",
             field="successes",
             variant=variant,
-            value=counts["successes"],
+            value=successes,
         )
-    return Observation(**counts)
+    return Observation(trials, successes)
+
+
+def _check_moments(kind: MetricKind, variant: str, moments: Any) -> Moments:
+    trials = _whole(variant, moments, "trials")
+    mean: Any = getattr(moments, "mean", None)
+    variance: Any = getattr(moments, "variance", None)
+    least, expected = (-math.inf, "a finite number") if kind is MetricKind.CONTINUOUS else (0, "a finite number ≥ 0")
+    if not _is_number(mean) or mean < least:
+        raise _wrong(variant, "mean", mean, f"{expected}, as {kind} is")
+    if not _is_number(variance) or variance < 0:
+        raise _wrong(variant, "variance", variance, "a finite number ≥ 0")
+    if trials == 0 and mean != 0:
+        raise _wrong(variant, "mean", mean, "0 without any trials")
+    if trials < 2 and variance != 0:
+        raise _wrong(variant, "variance", variance, "0 with fewer than two trials")
+    return Moments(trials, float(mean), float(variance))
+
+
+def _whole(variant: str, observation: Any, name: str) -> int:
+    value: Any = getattr(observation, name, None)
+    if not _is_number(value) or not 0 <= value <= _MOST_TRIALS or value != int(value):
+        raise _wrong(variant, name, value, "a whole number from 0 to 2⁵³")
+    return int(value)
+
+
+def _wrong(variant: str, field: str, value: Any, expected: str) -> InvalidInput:
+    return InvalidInput(
+        f"{field} of variant {variant!r} is {value!r}, not {expected}.", field=field, variant=variant, value=value
+    )
 
 
 def _check_mapping(field: str, value: Any) -> None:
