@@ -30,8 +30,9 @@ $(STAMP): pyproject.toml deploy/constraints.txt
 demo: $(STAMP)
 	$(BIN)/trimtab demo --seconds $(SECONDS)
 
+# A process per core; the tests of a file stay together, for they share what they start.
 test: $(STAMP)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 test-node: $(STAMP) $(NODE_STAMP)
 	$(BIN)/python -m pytest tests/node $(ARGS)
