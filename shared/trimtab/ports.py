@@ -5,7 +5,8 @@ One conformance suite holds both to these words.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -92,6 +93,12 @@ class PartitionStore(EventLog, Protocol):
 
     def load(self) -> PartitionState:
         """The state without its experiments; creates an empty one, with a fresh `run`, where there is none."""
+
+    def peek(self) -> PartitionState:
+        """Cursor, clock and counters alone, for whoever only looks: creates nothing, and writes nothing."""
+
+    def counters(self, names: Iterable[str], wanted: Sequence[str]) -> dict[str, Counter[str]]:
+        """The `wanted` counters of each named experiment, without the rest of its state."""
 
     def load_experiments(self, names: Iterable[str], at: Cursor | None = None) -> dict[str, ExperimentState | None]:
         """The state of each named experiment; None where the fold knows none.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -376,6 +377,21 @@ def test_the_oldest_dead_letters_make_room_and_are_counted(
     assert size == sum(len(letter.model_dump_json().encode()) for letter in letters)
     assert (kept, kept + dropped) == (len(letters), 100)
     assert letters[0].raw == "nonsense 99"
+
+
+def test_who_only_looks_sees_what_a_load_sees_and_creates_nothing(partition: PartitionStore) -> None:
+    assert partition.peek().cursor == Cursor("", "0-0")
+    assert partition.counters(["checkout"], ["folded"]) == {"checkout": Counter({"folded": 0})}
+    log = filled(partition, n=10)
+    log.drain()
+    state = partition.load()
+    peeked = partition.peek()
+    assert (peeked.cursor, peeked.clock, peeked.counters) == (state.cursor, state.clock, state.counters)
+    assert partition.counters(["checkout", "nowhere"], ["folded"]) == {
+        "checkout": Counter({"folded": log.state().counters["folded"]}),
+        "nowhere": Counter({"folded": 0}),
+    }
+    assert partition.counters([], ["folded"]) == {}
 
 
 def test_a_dead_letter_goes_back_to_the_log_once(partition: PartitionStore) -> None:

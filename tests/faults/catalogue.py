@@ -95,6 +95,7 @@ SHOULD = {
     "DP-14": "every decision replays from the ledger",
     "FC-07": "client clock ±10 min: staleness by the server's, no flapping",
     "IN-09": "letters sent back after the fix: counts exact, second time 0",
+    "RC-14": "lag in entries and seconds: the true one",
     "RC-04": "200 ms latency: no double effect",
     "RC-16": "end to end on two cores: ≥ 10,000 events a second",
 }
@@ -102,6 +103,14 @@ SHOULD = {
 
 _UNIT, _WHOLE = "tests/unit/", "tests/integration/"
 HELD_BY: dict[str, tuple[str, ...]] = {
+    "RC-14": (f"{_UNIT}services/test_metrics.py::test_the_lag_is_the_true_one",),
+    "OB-01": (
+        f"{_UNIT}services/test_metrics.py::test_every_hold_is_reached_here_or_where_it_says",
+        f"{_UNIT}services/test_metrics.py::test_every_hold_is_told_by_its_code",
+        f"{_UNIT}services/test_metrics.py::test_every_dead_letter_code_is_reached_here",
+        f"{_UNIT}services/test_metrics.py::test_every_dead_letter_is_told_by_its_code",
+        f"{_UNIT}services/test_metrics.py::test_an_overdue_allocation_and_a_halted_variant_are_told",
+    ),
     "IN-09": (
         f"{_UNIT}services/test_dead.py::test_after_the_fix_the_state_is_as_if_nothing_had_been_refused",
         f"{_UNIT}services/test_dead.py::test_a_letter_goes_back_once_even_if_asked_twice",

@@ -20,7 +20,9 @@ from trimtab.client.control import Control
 from trimtab.client.flags import FlagClient
 from trimtab.client.publisher import Publisher
 from trimtab.clock import system_clock
+from trimtab.settings import Settings
 from trimtab_worker import health
+from trimtab_worker.bootstrap import Services
 from trimtab_worker.embedded import EmbeddedServer
 from trimtab_worker.services import dead
 from trimtab_worker.services.ingest import Ingest
@@ -42,7 +44,9 @@ ALLOWED: dict[tuple[str, ...], set[str]] = {
     ("XADD", EVENTS, "MAXLEN", "1000000", "*", "event", "{}"): {"producer", "gateway", *PEOPLE},
     ("XADD", LEDGER, "*", "entry", "{}"): PEOPLE,
     ("XADD", "another", "*", "event", "{}"): set(),
-    ("XREAD", "STREAMS", EVENTS, "0"): PEOPLE,
+    ("XREAD", "STREAMS", EVENTS, "0"): {"monitor", *PEOPLE},
+    ("XREVRANGE", LEDGER, "+", "-"): {"monitor", *PEOPLE},
+    ("XREVRANGE", "trimtab:{p0}:dead", "+", "-"): PEOPLE,
     ("XRANGE", EVENTS, "-", "+"): PEOPLE,
     ("XTRIM", EVENTS, "MINID", "0"): PEOPLE,
     ("XDEL", EVENTS, "1-1"): PEOPLE,
@@ -62,7 +66,7 @@ ALLOWED: dict[tuple[str, ...], set[str]] = {
     ("ZADD", "trimtab:{checkout}:clients", "1", "x"): {"flags"},
     ("EVAL", "return 1", "0"): {"gateway", *PEOPLE},
     ("EVAL", "return redis.call('SET', KEYS[1], 'forged')", "1", WEIGHTS): PEOPLE,
-    ("SCRIPT", "LOAD", "return 1"): PEOPLE,
+    ("SCRIPT", "LOAD", "return 1"): {"monitor", *PEOPLE},
     ("SCRIPT", "FLUSH"): set(),
     ("FUNCTION", "LIST"): set(),
     ("PUBLISH", "trimtab:{checkout}:notices", "1"): PEOPLE,
@@ -168,6 +172,31 @@ def test_the_product_works_under_its_users(server: EmbeddedServer) -> None:
 
 def _outcome(store: RedisPartition, variant: str, unit_id: str) -> dict[str, Any]:
     return event(variant=variant, unit_id=unit_id, occurred_at=store.now())
+
+
+def test_the_monitor_sees_all_that_is_measured(server: EmbeddedServer) -> None:
+    control = Control(url_of(server, "operator"), by="operator")
+    control.create(definition())
+    control.start("checkout")
+    with connect(url_of(server, "worker")) as client:
+        store = RedisPartition(client, 0)
+        store.append("event", json.dumps(event(variant="stranger", occurred_at=store.now())).encode())
+        store.append("event", b"{nope")
+        Ingest(store).drain(holder="worker")
+        health.report(client, "ingest", "ingest@here", 10)
+        Reallocate(RedisPublications(client), lambda _: store).recompute("checkout")
+    services = Services(Settings.load(redis_url=url_of(server, "monitor")))
+    told = services.metrics().text()
+    services.close()
+    for line in (
+        "trimtab_up 1.0",
+        'trimtab_alive{role="ingest"} 1.0',
+        'trimtab_dead_total{code="unknown_variant",experiment="checkout"} 1.0',
+        'trimtab_dead_stray_total{code="not_json",partition="0"} 1.0',
+        'trimtab_hold{code="min_trials",experiment="checkout"} 1.0',
+        'trimtab_lag_entries{partition="0"} 0.0',
+    ):
+        assert f"\n{line}\n" in told, line
 
 
 def test_the_gateway_works_under_its_user(server: EmbeddedServer) -> None:

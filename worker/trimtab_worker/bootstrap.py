@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from trimtab.client.control import Control
     from trimtab_worker.services.ingest import Ingest
     from trimtab_worker.services.maintain import Maintain
+    from trimtab_worker.services.metrics import Now, Sheet, Sources
     from trimtab_worker.services.reallocate import Reallocate
 
 _SERVICES = ("ingest", "maintain", "reallocate")
@@ -113,6 +114,30 @@ class Services:
         from trimtab_worker.services.reallocate import Reallocate
 
         return Reallocate(self.publications, self.partition_of)
+
+    def metrics(self) -> Sheet:
+        """Everything worth watching, measured now."""
+        from trimtab_worker.services.metrics import measure
+
+        return measure(self._sources())
+
+    def metrics_now(self) -> Now:
+        """The same, measured whenever Prometheus asks."""
+        from trimtab_worker.services.metrics import Now
+
+        return Now(self._sources())
+
+    def _sources(self) -> Sources:
+        from trimtab_worker import health
+        from trimtab_worker.services.metrics import Sources
+
+        period = self.settings.periods.heartbeat_seconds
+        return Sources(
+            publications=self.publications,
+            partition=self.partition,
+            server=lambda: {**self.client.info("memory"), **self.client.info("persistence")},
+            ages=lambda: health.ages(self.client, period),
+        )
 
     def control(self, by: str) -> Control:
         """Orders in the name of `by`."""

@@ -58,6 +58,13 @@ def alive(client: redis.Redis, role: str) -> bool:
         return bool(client.exists(keys.heartbeat(match["role"], name)))
 
 
+def ages(client: redis.Redis, period_seconds: float) -> dict[str, float | None]:
+    """For each role, the seconds since its last sign of life; None where it shows none."""
+    with reaching(client):
+        left = {role: int(client.pttl(keys.heartbeat(role, ANY))) for role in ROLES}
+    return {role: None if ms < 0 else max(0.0, MISSED_BEATS * period_seconds - ms / 1000) for role, ms in left.items()}
+
+
 def check(role: str, settings: Settings | None = None) -> bool:
     """`alive` with a connection of its own, for health checks from the outside.
 

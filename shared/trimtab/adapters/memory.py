@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import secrets
 import time
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -16,6 +16,7 @@ from trimtab.errors import Conflict
 from trimtab.fold import Commit, Entry, ExperimentState, PartitionState
 from trimtab.fold.commit import LOG_START, Cursor, IdArray
 from trimtab.fold.dedupe import Mask
+from trimtab.fold.state import counter_field
 from trimtab.ids import new_incarnation
 from trimtab.ports import (
     SCRATCH_MS,
@@ -127,6 +128,16 @@ class MemoryPartition(PartitionStore):
         self._state.cur.setdefault("id", LOG_START)
         state = self._state
         return PartitionState.parse(state.cur, state.producers, state.scopes, self._all.quarantined)
+
+    def peek(self) -> PartitionState:
+        return PartitionState.parse(self._state.cur, {}, {})
+
+    def counters(self, names: Iterable[str], wanted: Sequence[str]) -> dict[str, Counter[str]]:
+        stats = {name: self._state.stats.get(name, {}) for name in names}
+        return {
+            name: Counter({counter: int(fields.get(counter_field(counter), 0)) for counter in wanted})
+            for name, fields in stats.items()
+        }
 
     def load_experiments(self, names: Iterable[str], at: Cursor | None = None) -> dict[str, ExperimentState | None]:
         stats = self._state.stats

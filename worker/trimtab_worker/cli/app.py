@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import typer
 
-from trimtab_worker.cli import dead, decisions, experiment, export, operate, outcomes, report, serve, simulate, weights
+from trimtab_worker.cli import (
+    dead,
+    decisions,
+    experiment,
+    export,
+    metrics,
+    operate,
+    outcomes,
+    report,
+    serve,
+    simulate,
+    weights,
+)
 
 # typer carries its own click; the base of its public BadParameter is the usage error of whichever click it uses.
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
@@ -38,5 +50,6 @@ app.command()(simulate.simulate)
 app.add_typer(dead.app, name="dead")
 app.command()(operate.rebuild)
 app.command("accept-loss")(operate.accept_loss)
+app.command()(metrics.metrics)
 app.command()(operate.doctor)
 app.command()(operate.health)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,9 +12,7 @@ from typing import TYPE_CHECKING
 from redis.exceptions import RedisError
 
 from trimtab import telemetry
-from trimtab.adapters.redis.stream import text
 from trimtab.errors import TrimtabError
-from trimtab.fold import PartitionState
 
 if TYPE_CHECKING:
     from trimtab_worker.bootstrap import Services
@@ -78,7 +75,7 @@ def look(services: Services) -> Pressure:
     count = services.publications.partitions() or 0
     unread, reports = 0, list[int | None]()
     for store in map(services.partition, range(count)):
-        counters, ends = _counters(services, store.keys.cur), store.ends()
+        counters, ends = store.peek().counters, store.ends()
         unread = max(unread, ends.entries_added - counters["entries"] - counters["lost"])
         reports.append(store.drained_at())
     earliest = min((report or 0 for report in reports), default=0)
@@ -87,9 +84,3 @@ def look(services: Services) -> Pressure:
         memory_share=int(info["used_memory"]) / limit if limit else 0.0,
         drain_silent_seconds=(services.now() - earliest) / 1000 if earliest else None,
     )
-
-
-def _counters(services: Services, cur: str) -> Counter[str]:
-    """What the fold has counted; unlike a load this creates nothing, for who only looks must not write."""
-    fields = {text(name): text(value) for name, value in services.client.hgetall(cur).items()}
-    return PartitionState.parse(fields, {}, {}).counters

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +19,7 @@ from trimtab.errors import Conflict, CorruptState
 from trimtab.fold import Commit, Entry, ExperimentState, PartitionState
 from trimtab.fold.commit import LOG_START, Cursor, IdArray
 from trimtab.fold.dedupe import Mask, all_buckets
+from trimtab.fold.state import counter_field
 from trimtab.ports import SCRATCH_MS, DeadSize, FiledLetter, LogEnds, PartitionStore
 from trimtab.schema.dead_letter import MAX_DEAD_BYTES, DeadLetter
 from trimtab.schema.keys import PartitionKeys
@@ -79,6 +81,23 @@ class RedisPartition(RedisLog, PartitionStore):
         with self._of_the_folds_making():
             cur, producers, seen, quarantined = self._load(keys=keys, args=[_new_run(), LOG_START])
         return PartitionState.parse(texts(cur), texts(producers), texts(seen), map(text, quarantined))
+
+    def peek(self) -> PartitionState:
+        with self._of_the_folds_making():
+            fields = self._client.hgetall(self.keys.cur)
+        return PartitionState.parse({text(name): text(value) for name, value in fields.items()}, {}, {})
+
+    def counters(self, names: Iterable[str], wanted: Sequence[str]) -> dict[str, Counter[str]]:
+        known = list(names)
+        pipe = self._client.pipeline(transaction=False)
+        for name in known:
+            pipe.hmget(self.keys.stats(name), [counter_field(counter) for counter in wanted])
+        with self._of_the_folds_making():
+            replies = pipe.execute() if known else []
+        return {
+            name: Counter({counter: int(n or 0) for counter, n in zip(wanted, found, strict=True)})
+            for name, found in zip(known, replies, strict=True)
+        }
 
     def load_experiments(self, names: Iterable[str], at: Cursor | None = None) -> dict[str, ExperimentState | None]:
         wanted = list(names)
