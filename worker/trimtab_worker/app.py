@@ -38,7 +38,9 @@ TRANSPORT_OPTIONS = {
     "unacked_restore_interval": 5,  # seconds between looks for messages of dead workers …
     "unacked_restore_throttle": 1,  # … at each look, not at every tenth
     "unacked_mutex_expire": 10,  # the default, 300, stalls redelivery for 5 minutes after a broker's hiccup
-    "socket_timeout": 10,  # redis-py's own default would cut kombu's blocking reads
+    # Above the second that kombu's blocking reads take. A connection that swallows bytes is tried three times: at 10 s,
+    # one nudge held a drain until its time limit killed it.
+    "socket_timeout": 3,
     "socket_connect_timeout": 3,
     "socket_keepalive": True,  # a half-open connection is noticed,
     "health_check_interval": 10,  # within 10 s

@@ -50,7 +50,7 @@ TRANSPORT = {
     "unacked_restore_interval": 5,
     "unacked_restore_throttle": 1,
     "unacked_mutex_expire": 10,
-    "socket_timeout": 10,
+    "socket_timeout": 3,
     "socket_connect_timeout": 3,
     "socket_keepalive": True,
     "health_check_interval": 10,

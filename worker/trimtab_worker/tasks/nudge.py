@@ -16,6 +16,7 @@ P = ParamSpec("P")
 log = structlog.get_logger(__name__)
 
 INGEST, DECIDE, ANALYSE = "ingest", "decide", "analyse"
+REQUEST = "trimtab_worker.tasks.request:Request"
 
 
 def task(name: str, *, bind: bool = False) -> Callable[[Callable[P, None]], Any]:
@@ -33,7 +34,7 @@ def task(name: str, *, bind: bool = False) -> Callable[[Callable[P, None]], Any]
                 except TrimtabError as error:
                     log.error("task_refused", code=error.code, reason=str(error))
 
-        return shared_task(guarded, name=f"trimtab.{name}", bind=bind, ignore_result=True)
+        return shared_task(guarded, name=f"trimtab.{name}", bind=bind, ignore_result=True, Request=REQUEST)
 
     return decorate
 
