@@ -49,7 +49,7 @@ class Proxy:
         listener.close()  # and `asyncio.run` cancels whatever connection is still there
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with _closing(writer), contextlib.suppress(OSError):
+        with _closing(writer), contextlib.suppress(OSError, asyncio.CancelledError):
             far_reader, far_writer = await asyncio.open_connection(self._server.hostname, self._server.port)
             with _closing(far_writer):
                 ways = [
