@@ -103,6 +103,8 @@ SHOULD = {
 
 _UNIT, _WHOLE = "tests/unit/", "tests/integration/"
 HELD_BY: dict[str, tuple[str, ...]] = {
+    "EO-02": ("tests/e2e/test_worker_kills.py::test_ten_kills_during_100_000_events_lose_and_double_nothing",),
+    "EO-03": ("tests/e2e/test_worker_kills.py::test_ten_kills_during_100_000_events_lose_and_double_nothing",),
     "RC-14": (f"{_UNIT}services/test_metrics.py::test_the_lag_is_the_true_one",),
     "OB-01": (
         f"{_UNIT}services/test_metrics.py::test_every_hold_is_reached_here_or_where_it_says",
@@ -126,6 +128,11 @@ HELD_BY: dict[str, tuple[str, ...]] = {
     "EO-06": (
         f"{_WHOLE}test_publisher.py::test_a_server_that_lost_its_last_second_gets_it_again",
         f"{_WHOLE}test_publisher.py::test_async_a_server_that_lost_its_last_second_gets_it_again",
+    ),
+    "EO-11": (
+        f"{_UNIT}worker/test_orders.py::test_a_redelivered_order_is_carried_out_once_even_after_its_opposite",
+        f"{_WHOLE}test_celery_app.py::test_an_order_sent_as_a_task_is_carried_out_once",
+        f"{_UNIT}services/test_ingest.py::test_drains_that_take_turns_count_every_unit_once",
     ),
     "EO-12": (f"{_UNIT}fold/test_sequences_and_time.py::test_duplicates_are_known_for_48_hours_and_too_late_after",),
     "EO-13": (f"{_UNIT}fold/test_sequences_and_time.py::test_duplicates_are_known_for_48_hours_and_too_late_after",),
@@ -211,11 +218,18 @@ HELD_BY: dict[str, tuple[str, ...]] = {
         f"{_WHOLE}test_celery_app.py::test_hostile_messages_run_no_code_change_nothing_and_kill_nobody",
         f"{_UNIT}worker/test_arguments.py::test_what_is_no_id_is_refused_in_one_short_sentence",
     ),
+    "SE-11": (
+        f"{_UNIT}worker/test_telemetry.py::test_no_password_leaves_in_messages_arguments_context_or_tracebacks",
+        f"{_UNIT}worker/test_telemetry.py::test_whatever_a_password_looks_like_it_does_not_survive",
+        f"{_WHOLE}test_celery_app.py::test_what_the_fleet_logs_is_json_and_holds_no_password",
+    ),
     "OB-02": (f"{_UNIT}worker/test_doctor.py::test_where_all_is_well_nothing_is_found",),
 }
 """Rows held by tests elsewhere, by node id (without parameters)."""
 
 PENDING: dict[str, str] = {
+    "RC-16": "measured by `make bench`, on idle cores: rates mean nothing beside other tests",
+    "SE-04": "events carry no signature yet",
     "IN-07": "the join of exposures and outcomes does not exist yet",
     "SE-09": "no language model is called yet",
     "SE-10": "no language model is called yet",

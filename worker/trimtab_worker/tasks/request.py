@@ -16,6 +16,8 @@ class Request(request.Request):  # type: ignore[misc]  # celery ships no types
     connect again.
     """
 
+    acknowledged: bool
+
     def acknowledge(self) -> None:
         if not self.acknowledged:
             self._on_ack(log, ())
