@@ -42,6 +42,8 @@ def test_no_seed_breaks_the_protocol(check: Check) -> None:
 def test_a_protocol_that_is_wrong_in_one_place_is_noticed(name: str, check: Check) -> None:
     caught = next((seed for seed in range(MUTANT_SEEDS) if violation(seed, MUTANTS[name])), None)
     check("EO-21", f"mutant caught: {name}", f"by seed {caught}", caught is not None)
+    assert caught is not None
+    assert violation(caught, Parts()) == "", "the right protocol passes where the wrong one fails"
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
