@@ -265,7 +265,7 @@ def test_a_notice_brings_a_publication_long_before_the_next_poll(
         redis_client.set(KEYS.weights, document(1))
         redis_client.publish(KEYS.notices, 1)
         wait_until(lambda: flags.variant("checkout", "user-1").revision == 1)
-        assert flags.counts.notices == 1
+        wait_until(lambda: flags.counts.notices == 1)
 
 
 def test_a_subscription_survives_lost_connections(server: EmbeddedServer, redis_client: redis.Redis) -> None:

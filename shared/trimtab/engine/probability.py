@@ -29,6 +29,7 @@ _BETA_WIDTH = 2.4  # of panels; skewed, they need narrower ones than normals
 _SKEWED_TAIL = 1e-10  # of a Student variant's weight, where its polynomial tail may be cut off
 _NORMAL_FROM = 1e7  # degrees of freedom from which Student's t is normal to 1e-8
 _STIRLING_FROM = 1e5  # shapes from which Stirling's series is good to 1e-16 with two terms
+_POWER_FROM = 37.0  # logits from which a Beta tail is a power to 1e-16
 _TAIL_EXPONENT = 30.0  # e⁻³⁰ ≈ 1e-13: where an exponential tail may be cut off
 
 
@@ -186,11 +187,24 @@ def _beta(alpha: Floats, beta: Floats) -> Floats:
     sd = np.sqrt(zeta(2, alpha) + zeta(2, beta))  # the trigamma function is ζ(2, ·)
     left = centre - EXACT.tail * sd - _TAIL_EXPONENT / alpha
     right = centre + EXACT.tail * sd + _TAIL_EXPONENT / beta
-    logit, weight = nodes(panels(left, right, sd, _BETA_WIDTH, pole=np.pi), EXACT.order)
+    # Where α is large and β small, the density rises within a few units of log α and falls for 1/β; and vice versa.
+    turns = np.concatenate([np.zeros_like(alpha[:1]), np.log1p(alpha), -np.log1p(beta)])
+    logit, weight = nodes(panels(left, right, sd, _BETA_WIDTH, turns), EXACT.order)
     a, b = alpha[:, None], beta[:, None]
     density = np.exp(a * logit - (a + b) * np.logaddexp(0, logit) - betaln(a, b))
-    below: Floats = np.maximum(betainc(a, b, expit(logit)), _TINY)
-    return _integrate(np.asarray(density, float), below, weight)
+    return _integrate(np.asarray(density, float), np.maximum(_beta_below(a, b, logit), _TINY), weight)
+
+
+def _beta_below(a: Floats, b: Floats, logit: Floats) -> Floats:
+    """P(logit of a Beta(a, b) variable < logit), from the nearer end: there p or 1 − p keeps its digits."""
+    right, distance = logit > 0, np.abs(logit)
+    near, other = np.where(right, b, a), np.where(right, a, b)
+    tail = betainc(near, other, expit(-distance))
+    far = distance > _POWER_FROM + np.log1p(other)
+    if far.any():  # where p or 1 − p would be 0 in a float, while a small a or b still has weight there
+        tail = np.where(far, np.exp(np.where(far, -near * distance - betaln(a, b), 0)) / near, tail)
+    below: Floats = np.where(right, 1 - tail, tail)
+    return below
 
 
 def _gamma(shape: Floats, log_rate: Floats, sign: float) -> Floats:

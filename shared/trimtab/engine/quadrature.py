@@ -44,6 +44,7 @@ COARSE = Rule(tail=4.8, step=1.1, width=4.4, order=6)
 CHUNK_VALUES = 4_000
 """Variants × experiments to work through at once: with some 14 nodes each, an array of 450 kB stays in the cache."""
 
+_TURN = math.pi  # how far above the real line a logistic function has its pole
 _ALIKE = 6  # up to this ratio of spreads an even grid costs less than a walk
 
 
@@ -67,20 +68,21 @@ def grid(mean: Floats, sd: Floats, rule: Rule) -> tuple[Floats, Floats]:
     return start + step * np.arange(steps + 1.0)[:, None], step[None]
 
 
-def panels(left: Floats, right: Floats, sd: Floats, width: float, *, pole: float | None = None) -> Floats:
+def panels(left: Floats, right: Floats, sd: Floats, width: float, turns: Floats | None = None) -> Floats:
     """Edges (P + 1, B) of panels from the largest `left` (K, B) to the largest `right` (K, B) of each experiment.
 
     Below the largest `left` some variant is surely above, so the maximum cannot be there. A panel spans at most
-    `width` of the narrowest variant whose `right` is still ahead. `pole` is the distance of a singularity above x = 0
-    in the complex plane, which panels must stay short against. Experiments that need fewer panels end in empty ones.
+    `width` of the narrowest variant whose `right` is still ahead. `turns` (M, B) are places where integrands turn
+    within a length of about 1 however wide they are, as a logistic function does at 0: panels stay short near them.
+    Experiments that need fewer panels end in empty ones.
     """
     here, end = left.max(axis=0), right.max(axis=0)
     reach = width / _crowding(len(left)) * sd
     edges = [here]
     while (here < end).any():
         step = np.where(right > here, reach, np.inf).min(axis=0)
-        if pole is not None:
-            step = np.minimum(step, .4 * (np.abs(here) + pole))
+        if turns is not None:
+            step = np.minimum(step, .4 * (np.abs(here - turns).min(axis=0) + _TURN))
         here = np.minimum(here + step, end)
         edges.append(here)
     return np.stack(edges)

@@ -29,6 +29,7 @@ FREE = {"min_trials": 0, "max_step": 1.0, "min_weight": 0.0}
 STRATEGIES = st.sampled_from(["thompson", "top_two", "heuristic"])
 OBJECTIVES = st.sampled_from(list(Objective))
 POSITIVE = st.floats(.01, 100)
+MAGNITUDE = st.floats(-3, 6)  # log₁₀
 
 
 def wanted(rows: list[list[Sums]], strategy: str = "thompson", objective: str = "earn") -> Floats:
@@ -77,9 +78,10 @@ def test_beside_a_duplicate_nobody_elses_chance_rises_normal(variants: list[tupl
     assert beside[0] == beside[-1]
 
 
-@given(st.lists(st.tuples(POSITIVE, POSITIVE), min_size=2, max_size=5))
+@given(st.lists(st.tuples(MAGNITUDE, MAGNITUDE), min_size=2, max_size=5))
 def test_beside_a_duplicate_nobody_elses_chance_rises_beta(variants: list[tuple[float, float]]) -> None:
-    alpha, beta = np.array([*variants, variants[0]]).T
+    """Of any magnitudes: rates so near to 1 that a float cannot tell them from it still have their order."""
+    alpha, beta = 10 ** np.array([*variants, variants[0]]).T
     alone, beside = probability_best_beta(alpha[:-1], beta[:-1]), probability_best_beta(alpha, beta)
     assert (beside[1:-1] <= alone[1:] + 2e-6).all()
     assert beside[0] == beside[-1]
