@@ -27,12 +27,14 @@ from trimtab.errors import Conflict
 from trimtab.fold import Cell
 from trimtab.schema.allocation import Allocation
 from trimtab.schema.base import PARTS
+from trimtab.schema.keys import ExperimentKeys
 from trimtab_worker.embedded import EmbeddedServer
 from trimtab_worker.services.reallocate import Reallocate
 
 STATES = int(os.environ.get("TRIMTAB_STATES", "2000"))
 THREADS, TURNS = 4, 60
 POLL_SECONDS = 0.5
+READS, READS_AT_ONCE = 100_000, 50
 EAGER = {"min_trials": 10, "cooldown_seconds": 0, "max_step": 0.02, "min_weight": 0.05}
 
 
@@ -115,6 +117,38 @@ def test_a_halt_stands_while_four_publish(log: Log, server: EmbeddedServer, chec
     assert all(entry.parts["b"] == 0 for entry in later if entry.kind == "decision")
     observed = f"{published(log).revision - revision} later revisions without b; client saw it after {seen:.2f} s"
     check("DP-04", f"halted for good; client sees it ≤ {POLL_SECONDS + 1} s", observed, seen <= POLL_SECONDS + 1)
+
+
+@pytest.mark.timeout(180)
+def test_no_reader_sees_a_torn_or_an_older_document(log: Log, server: EmbeddedServer, check: Check) -> None:
+    """Each GET is a read of its own, beside a writer that never rests; the client's own rule would hide older ones."""
+    outcomes(log)
+    ending = threading.Event()
+    written = []
+
+    def publish() -> None:
+        with connect(server.url) as client:
+            service = Reallocate(RedisPublications(client), lambda _: RedisPartition(client, 0))
+            while not ending.is_set():
+                written.append(service.recompute("checkout").revision)
+
+    wrong, last, revision = 0, b"", 0
+    with ThreadPoolExecutor(1) as pool, connect(server.url) as client:
+        writer = pool.submit(publish)
+        for _ in range(READS // READS_AT_ONCE):
+            pipe = client.pipeline(transaction=False)
+            for _ in range(READS_AT_ONCE):
+                pipe.get(ExperimentKeys("checkout").weights)
+            for raw in pipe.execute():
+                if raw == last:
+                    continue
+                last, before = raw, revision
+                revision = Allocation.model_validate_json(raw).revision
+                wrong += revision <= before
+        ending.set()
+        writer.result()
+    assert len(written) > 10
+    check("DP-03", f"0 wrong of {READS:,}", f"{wrong} wrong of {READS:,}, {len(written)} publications", wrong == 0)
 
 
 @pytest.mark.timeout(180)
