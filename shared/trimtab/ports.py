@@ -14,6 +14,7 @@ from trimtab.schema.allocation import Allocation
 from trimtab.schema.dead_letter import DeadLetter
 from trimtab.schema.decision import LedgerEntry
 from trimtab.schema.experiment import Experiment, Status
+from trimtab.schema.signing import Keyring
 
 SCRATCH_MS = 3_600_000
 """How long a scratch space may live, in milliseconds: far longer than any rebuild takes."""
@@ -62,15 +63,20 @@ class DeadSize(NamedTuple):
 
 
 class EventLog(Protocol):
-    """The writing end of one partition's log."""
+    """The writing end of one partition's log; what it appends is signed with `keyring`, if that holds a secret."""
 
     partition: int
+    keyring: Keyring
 
     def now(self) -> int:
         """The data server's clock in milliseconds: one clock for every process."""
 
     def append(self, field: str, payload: bytes) -> str:
-        """Add one entry; returns its id. A full server refuses events, never control entries."""
+        """Add one entry; returns its id. A full server refuses events, never control entries.
+
+        Raises:
+            ConfigurationError: the log demands a signature that this process cannot give.
+        """
 
     def announce(self, experiment_id: str, epoch: int, payload: bytes) -> bool:
         """Add an epoch's control entry, unless this or a later epoch was announced before; False says so."""
@@ -131,8 +137,8 @@ class PartitionStore(EventLog, Protocol):
     def entry(self, entry_id: str) -> Entry | None:
         """One entry of the log; None where it was trimmed."""
 
-    def redrive(self, letter_id: str, fields: Mapping[str, bytes]) -> bool:
-        """Move a dead letter back to the log as an entry of these fields, in one step; False if it is there no more.
+    def redrive(self, letter_id: str, field: str, payload: bytes) -> bool:
+        """Move a dead letter back to the log as an entry of this field, in one step; False if it is there no more.
 
         A full server refuses it, as it refuses events.
         """

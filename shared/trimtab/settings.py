@@ -89,6 +89,12 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("TRIMTAB_BROKER_URL", "BROKER_URL"),
         description="The broker, a server of its own: a full shared one would refuse the nudges that empty it.",
     )
+    signing_secret: SecretStr | None = Field(
+        None, description="Secrets that signing keys are derived from, newest first; of workers and operators only."
+    )
+    signing_key: SecretStr | None = Field(
+        None, description="A producer's own key, as `keys issue` prints it; clients read it too."
+    )
     data_dir: Path = Field(addresses.DEFAULT_DATA_DIR, description="Where `up` keeps its servers and their addresses.")
     partitions: Annotated[int, Field(ge=1, le=1024)] = Field(
         1, description="Partitions of a new log; one on one core folds more than most companies send."
@@ -151,7 +157,7 @@ def resolve_addresses(settings: Settings) -> Addresses:
     Raises:
         Unavailable: neither names a data server.
     """
-    return addresses.resolve(_plain(settings.redis_url), _plain(settings.broker_url), settings.directory)
+    return addresses.resolve(plain(settings.redis_url), plain(settings.broker_url), settings.directory)
 
 
 def unknown_names() -> list[str]:
@@ -161,5 +167,6 @@ def unknown_names() -> list[str]:
     return sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known | nested)
 
 
-def _plain(url: SecretStr | None) -> str | None:
-    return url.get_secret_value() if url is not None else None
+def plain(secret: SecretStr | None) -> str | None:
+    """What a secret setting holds."""
+    return secret.get_secret_value() if secret is not None else None

@@ -403,8 +403,8 @@ def test_a_dead_letter_goes_back_to_the_log_once(partition: PartitionStore) -> N
     assert source is not None
     assert source.fields[b"event"].decode() == letter.raw
     size = partition.dead_size().bytes
-    assert partition.redrive(letter_id, {"event": letter.raw.encode()})
-    assert not partition.redrive(letter_id, {"event": letter.raw.encode()})
+    assert partition.redrive(letter_id, "event", letter.raw.encode())
+    assert not partition.redrive(letter_id, "event", letter.raw.encode())
     assert partition.dead_size() == (0, 0, 0)
     assert size > 0
     assert partition.read(letter.source, 10)[0].fields == source.fields

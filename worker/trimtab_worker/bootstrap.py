@@ -16,7 +16,8 @@ import redis.asyncio
 from trimtab.adapters.redis.connection import connect, connect_async, reaching
 from trimtab.addresses import Addresses
 from trimtab.errors import InvalidInput, Unavailable
-from trimtab.settings import Settings, resolve_addresses
+from trimtab.schema.signing import Keyring, SigningKey
+from trimtab.settings import Settings, plain, resolve_addresses
 
 # Services bring numpy with them. They are imported where they are built, so that beat, a health check and `--help` do
 # without; `preload` loads them into a worker before it forks.
@@ -48,6 +49,17 @@ class Services:
     def client(self) -> redis.Redis:
         """The data server's client; replies may take as long as the longest blocking read and 5 s more."""
         return connect(self.addresses.redis_url, read_timeout=self.settings.drain_block_ms / 1000 + 5)
+
+    @cached_property
+    def keyring(self) -> Keyring:
+        """The secrets that this process verifies with, and signs its own entries with."""
+        return Keyring.parse(plain(self.settings.signing_secret))
+
+    @cached_property
+    def signing_key(self) -> SigningKey | None:
+        """The key that this process signs events with, where it is a producer."""
+        text = plain(self.settings.signing_key)
+        return SigningKey.parse(text) if text else None
 
     @cached_property
     def async_client(self) -> redis.asyncio.Redis:
@@ -86,7 +98,7 @@ class Services:
             count = self.partition_count()
             if number >= count:
                 raise InvalidInput(f"There is no partition {number!r}; the log has 0 to {count - 1}.")
-            self._partitions[number] = RedisPartition(self.client, number)
+            self._partitions[number] = RedisPartition(self.client, number, keyring=self.keyring)
         return self._partitions[number]
 
     def partition_of(self, experiment_id: str) -> RedisPartition:

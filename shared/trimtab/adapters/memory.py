@@ -32,6 +32,7 @@ from trimtab.ports import (
 from trimtab.schema.dead_letter import MAX_DEAD_BYTES, DeadLetter
 from trimtab.schema.decision import LedgerEntry
 from trimtab.schema.event import CONTROL_FIELD
+from trimtab.schema.signing import NO_KEYS, Keyring, check_signature
 
 
 @dataclass(slots=True)
@@ -72,8 +73,9 @@ class _Partition:
 class MemoryPartition(PartitionStore):
     """`PartitionStore` in this process; `clock` stands for the server's."""
 
-    def __init__(self, partition: int = 0, clock: Clock = system_clock) -> None:
+    def __init__(self, partition: int = 0, clock: Clock = system_clock, keyring: Keyring = NO_KEYS) -> None:
         self.partition = partition
+        self.keyring = keyring
         self._clock = clock
         self._all = _Partition()
         self._space = ""
@@ -90,7 +92,9 @@ class MemoryPartition(PartitionStore):
 
     def append_at(self, milliseconds: int, field: str, payload: bytes) -> str:
         """As `append`, with the instant of the entry's id given; ids never fall, as on a server."""
-        return self._append({field.encode(): payload}, milliseconds)
+        rules = PartitionState.parse(self._all.spaces[""].cur, {}, {}).signing
+        check_signature(self.keyring, rules.model_dump_json() if rules else "")
+        return self._append(_signed(self.keyring, field, payload), milliseconds)
 
     def _append(self, fields: dict[bytes, bytes], milliseconds: int) -> str:
         last_ms, last_number = entry_order(self._all.last_id)
@@ -204,13 +208,13 @@ class MemoryPartition(PartitionStore):
     def entry(self, entry_id: str) -> Entry | None:
         return next((entry for entry in self._all.entries if entry.id == entry_id), None)
 
-    def redrive(self, letter_id: str, fields: Mapping[str, bytes]) -> bool:
+    def redrive(self, letter_id: str, field: str, payload: bytes) -> bool:
         letter = self.letter(letter_id)
         if letter is None:
             return False
         self._state.dead_bytes -= _size(letter)
         self._state.dead = [filed for filed in self._state.dead if filed.id != letter_id]
-        self._append({name.encode(): value for name, value in fields.items()}, self._clock())
+        self._append(_signed(self.keyring, field, payload), self._clock())
         return True
 
     def space(self, name: str) -> MemoryPartition:
@@ -293,6 +297,10 @@ class MemoryPartition(PartitionStore):
 
     def drained_at(self) -> int | None:
         return self._all.drained_at
+
+
+def _signed(keyring: Keyring, field: str, payload: bytes) -> dict[bytes, bytes]:
+    return {name.encode(): value for name, value in {field: payload, **keyring.sign(field, payload)}.items()}
 
 
 def _size(letter: DeadLetter) -> int:

@@ -15,6 +15,7 @@ from trimtab.adapters.redis import serving
 from trimtab.client._assignments import Assignment, Reason, Table, answer, answers_to, missing
 from trimtab.client._disk import Copy, DiskCache
 from trimtab.client._holdings import Counts, FlagEvent, Holdings, Reading, Terms
+from trimtab.client._keys import signing_key_of
 from trimtab.client._reading import MAX_TRACKED, PollSettings, is_slug
 from trimtab.client._reports import Reports, client_name
 from trimtab.clock import Clock
@@ -57,11 +58,13 @@ class Answering:
         name: str | None,
         on_exposure: ExposureHook | None,
         on_event: Listener | None,
+        signing_key: str | None,
         clock: Clock,
         monotonic: Monotonic,
     ) -> None:
         self._settings, self._clock, self._monotonic = settings, clock, monotonic
         self._on_exposure = on_exposure
+        self._signing_key = signing_key_of(signing_key)
         self._listeners: tuple[Listener, ...] = (on_event,) if on_event else ()
         self._disk = DiskCache(cache_dir) if cache_dir is not None else None
         self._reports = Reports(settings.report_seconds, name or client_name())
@@ -103,6 +106,16 @@ class Answering:
             return Assignment(default, None, None, Reason.INVALID_UNIT, None)
         self._expose(experiment_id, unit_id, found, context)
         return found
+
+    def token(self, experiment_id: str, unit_id: str, served: Assignment) -> str | None:
+        """What says that the unit was served this; hand it on with the outcome. None without a key, or an allocation.
+
+        Experiments with `exposure_tokens` count only outcomes that carry it, so nobody can invent an exposure.
+        """
+        key = self._signing_key
+        if key is None or served.variant is None or served.epoch is None:
+            return None
+        return key.token(experiment_id, served.variant, served.epoch, unit_id, self._clock())
 
     def assignments(
         self,

@@ -64,6 +64,7 @@ class AsyncFlagClient(Answering):
         name: str | None = None,
         on_exposure: ExposureHook | None = None,
         on_event: Listener | None = None,
+        signing_key: str | None = None,
         clock: Clock = system_clock,
         monotonic: Monotonic = time.monotonic,
     ) -> None:
@@ -84,6 +85,7 @@ class AsyncFlagClient(Answering):
             name=name,
             on_exposure=on_exposure,
             on_event=on_event,
+            signing_key=signing_key,
             clock=clock,
             monotonic=monotonic,
         )

@@ -30,6 +30,7 @@ from trimtab.client._delivery import (
     partitions_of,
 )
 from trimtab.client._events import as_event
+from trimtab.client._keys import signing_key_of
 from trimtab.client._outbox import BATCH_EVENTS, Life, Limits, Outbox
 from trimtab.clock import Clock, system_clock
 from trimtab.errors import PublishFailed
@@ -56,11 +57,13 @@ class AsyncPublisher:
         max_batch_events: int = BATCH_EVENTS,
         max_batch_bytes: int = MAX_BATCH_BYTES,
         max_buffered_events: int = MAX_BUFFERED_EVENTS,
+        signing_key: str | None = None,
         clock: Clock = system_clock,
         new_id: Callable[[], str] = new_producer_id,
     ) -> None:
         """Nothing is opened before the first event; see `Publisher` for the arguments."""
-        self._buffer = Buffer(max_buffered_events, new_id, Limits(max_batch_events, max_batch_bytes), linger_seconds)
+        limits = Limits(max_batch_events, max_batch_bytes)
+        self._buffer = Buffer(max_buffered_events, new_id, limits, linger_seconds, signing_key_of(signing_key))
         self._owns_client = client is None
         self._client = connect_async(redis_url) if client is None else client
         self._clock = clock

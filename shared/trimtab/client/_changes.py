@@ -16,6 +16,7 @@ CHANGEABLE = frozenset(
         "assignment_ratio",
         "constraints",
         "description",
+        "exposure_tokens",
         "half_life_seconds",
         "min_sample_size",
         "objective",

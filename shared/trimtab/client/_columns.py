@@ -14,7 +14,7 @@ from pydantic_core import to_json
 from trimtab.schema.base import SCHEMA_VERSION
 from trimtab.schema.event import OutcomeEvent
 
-_OPTIONAL = ("unit_id", "event_id", "exposed_at", "segment", "cell", "propensity", "features")
+_OPTIONAL = ("unit_id", "event_id", "exposed_at", "token", "segment", "cell", "propensity", "features")
 _EXACT = 2.0**53  # up to here a float holds every integer
 
 

@@ -15,6 +15,7 @@ from trimtab.errors import BufferFull, ConfigurationError, CorruptState, NotFoun
 from trimtab.ids import new_incarnation
 from trimtab.schema.event import OutcomeEvent
 from trimtab.schema.keys import LOG
+from trimtab.schema.signing import SigningKey
 
 _log = logging.getLogger("trimtab.client")
 
@@ -40,6 +41,7 @@ class Buffer:
     new_id: Callable[[], str]
     limits: Limits
     linger_seconds: float
+    key: SigningKey | None = None
     events: list[OutcomeEvent] = field(default_factory=list)
     outbox: Outbox | None = None
     published: int = 0
@@ -90,7 +92,7 @@ class Buffer:
         _log.error("%d events cannot be written as JSON and are left out: correct what publishes them.", unwritable)
 
     def open(self, partitions: int) -> None:
-        self.outbox = Outbox(partitions, self.limits, new_id=self.new_id)
+        self.outbox = Outbox(partitions, self.limits, new_id=self.new_id, key=self.key)
 
     def restart(self) -> None:
         """Forget everything, as a new process must; the old one goes on with its own events."""

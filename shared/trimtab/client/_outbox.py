@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
@@ -22,6 +22,7 @@ from trimtab.ids import new_producer_id, partition_of
 from trimtab.schema.event import BATCH_FIELD, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_EVENT_BYTES, OutcomeEvent
 from trimtab.schema.experiment import MAX_METRICS
 from trimtab.schema.keys import PartitionKeys
+from trimtab.schema.signing import SigningKey
 
 # The fold forgets a producer 48 h after its last batch; a quarter of it leaves room for clocks and outages.
 IDLE_MILLISECONDS = 12 * 3_600_000
@@ -59,6 +60,7 @@ class Sealed:
     sequence: int
     n: int
     payload: bytes
+    signature: Mapping[str, bytes] = field(default_factory=dict)  # fields beside the payload; none without a key
     counted: bool = False  # confirmed before, and sent again because that may be lost
 
 
@@ -91,7 +93,7 @@ class Window:
         """The pipeline with these batches as commands: `execute(raise_on_error=False)` sends them."""
         key = PartitionKeys(self.partition).events
         for batch in self.batches:
-            pipeline.xadd(key, {BATCH_FIELD: batch.payload})
+            pipeline.xadd(key, {BATCH_FIELD: batch.payload, **batch.signature})
         return pipeline
 
     @property
@@ -104,11 +106,17 @@ class Outbox:
     """Lanes of all partitions. Not safe for threads: one sender owns it."""
 
     def __init__(
-        self, partitions: int, limits: Limits | None = None, *, new_id: Callable[[], str] = new_producer_id
+        self,
+        partitions: int,
+        limits: Limits | None = None,
+        *,
+        new_id: Callable[[], str] = new_producer_id,
+        key: SigningKey | None = None,
     ) -> None:
         self._partitions = partitions
         self._limits = limits or Limits()
         self._new_id = new_id
+        self._key = key
         self._lanes: dict[int, _Lane] = {}
         self._kept: deque[tuple[int, int, Sealed]] = deque()  # when confirmed, partition, batch; oldest first
         self._kept_bytes = 0
@@ -221,7 +229,8 @@ class Outbox:
                 payload = encode(events, names, producer=lane.producer, sequence=lane.sequence + 1, sent_at=now)
         if payload is not None and len(payload) <= self._limits.bytes_:
             lane.sequence += 1
-            lane.unconfirmed.append(Sealed(lane.producer, lane.sequence, len(events), payload))
+            signature = self._key.sign(BATCH_FIELD, payload) if self._key else {}
+            lane.unconfirmed.append(Sealed(lane.producer, lane.sequence, len(events), payload, signature))
             return 0
         if len(events) == 1:
             return 1

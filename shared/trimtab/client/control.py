@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, Self
 
 from trimtab.client._changes import changed, check_variant, first_parts, in_words, without
+from trimtab.client._keys import keyring_of
 from trimtab.errors import ConfigurationError, Conflict, IllegalTransition, InvalidInput, NotFound
 from trimtab.ids import partition_of
 from trimtab.ports import EventLog, Publication, PublicationStore, Published
@@ -31,14 +32,17 @@ class Control:
     not answer, `IllegalTransition` where the experiment's status does not allow the order.
     """
 
-    def __init__(self, redis_url: str | None = None, *, by: str | None = None) -> None:
+    def __init__(
+        self, redis_url: str | None = None, *, by: str | None = None, signing_secret: str | None = None
+    ) -> None:
         from trimtab.adapters.redis.connection import connect
         from trimtab.adapters.redis.publication import RedisPublications
         from trimtab.adapters.redis.stream import RedisLog
 
         client = connect(redis_url)
         self._publications: PublicationStore = RedisPublications(client)
-        self._log: Callable[[int], EventLog] = lambda partition: RedisLog(client, partition)
+        keyring = keyring_of(signing_secret)
+        self._log: Callable[[int], EventLog] = lambda partition: RedisLog(client, partition, keyring)
         self._by = by or getpass.getuser()
 
     @classmethod

@@ -88,6 +88,7 @@ class FlagClient(Answering):
         name: str | None = None,
         on_exposure: ExposureHook | None = None,
         on_event: Listener | None = None,
+        signing_key: str | None = None,
         clock: Clock = system_clock,
         monotonic: Monotonic = time.monotonic,
     ) -> None:
@@ -108,6 +109,7 @@ class FlagClient(Answering):
             name: under which to tell it; default: host and process id.
             on_exposure: called with an `Exposure` for every answer that an allocation gave, in the caller's thread.
             on_event: called with every `FlagEvent`, in the thread that reads; see `listen`.
+            signing_key: what `trimtab keys issue` printed, to sign exposures with; default: TRIMTAB_SIGNING_KEY.
             clock: returns this machine's time in milliseconds; dates copies on the disk, and nothing else.
             monotonic: returns seconds that never run backwards.
 
@@ -131,6 +133,7 @@ class FlagClient(Answering):
             name=name,
             on_exposure=on_exposure,
             on_event=on_event,
+            signing_key=signing_key,
             clock=clock,
             monotonic=monotonic,
         )

@@ -44,6 +44,7 @@ from trimtab.client._delivery import (
     partitions_of,
 )
 from trimtab.client._events import as_event
+from trimtab.client._keys import signing_key_of
 from trimtab.client._outbox import BATCH_EVENTS, Life, Limits, Outbox
 from trimtab.clock import Clock, system_clock
 from trimtab.errors import PublishFailed
@@ -73,6 +74,7 @@ class Publisher:
         max_batch_events: int = BATCH_EVENTS,
         max_batch_bytes: int = MAX_BATCH_BYTES,
         max_buffered_events: int = MAX_BUFFERED_EVENTS,
+        signing_key: str | None = None,
         clock: Clock = system_clock,
         new_id: Callable[[], str] = new_producer_id,
     ) -> None:
@@ -85,6 +87,7 @@ class Publisher:
             max_batch_events: 1 to 50,000 events in a batch.
             max_batch_bytes: 16 KiB to 1 MiB of JSON in a batch.
             max_buffered_events: how many unconfirmed events are held before `publish` waits.
+            signing_key: what `trimtab keys issue` printed, to sign batches with; default: TRIMTAB_SIGNING_KEY.
             clock: returns the time in milliseconds; stamps batches.
             new_id: returns a producer id nobody else has.
 
@@ -92,7 +95,8 @@ class Publisher:
             ConfigurationError: a setting out of its range.
             Unavailable: no address is known.
         """
-        self._buffer = Buffer(max_buffered_events, new_id, Limits(max_batch_events, max_batch_bytes), linger_seconds)
+        limits = Limits(max_batch_events, max_batch_bytes)
+        self._buffer = Buffer(max_buffered_events, new_id, limits, linger_seconds, signing_key_of(signing_key))
         self._owns_client = client is None
         self._client = connect(redis_url) if client is None else client
         self._clock = clock

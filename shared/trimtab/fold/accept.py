@@ -95,12 +95,16 @@ class Verdict(NamedTuple):
     refused: Mask | None
 
 
-def accept(table: Table, owner: ExperimentState, *, horizon: int, tolerance: int) -> Verdict:
+def accept(
+    table: Table, owner: ExperimentState, *, horizon: int, tolerance: int, forged: Mask | None = None
+) -> Verdict:
     """Check every row of `table` against the experiment as it stands at that point of the log.
 
-    `horizon` and `tolerance` are milliseconds behind and ahead of the log's clock.
+    `horizon` and `tolerance` are milliseconds behind and ahead of the log's clock; `forged` marks rows whose exposure
+    nobody vouches for.
     """
     refusals = _Refusals(table.n)
+    refusals.mark(forged, DeadLetterCode.AUTH, "no exposure token in force says that the unit was served this variant")
     _check_status(owner, refusals)
     refusals.mark(table.faulty_fields, DeadLetterCode.INVALID_FIELD, "a column holds something that is no integer")
     if not table.imported:

@@ -12,7 +12,7 @@ from pydantic_core import from_json
 
 from trimtab.fold.commit import Entry
 from trimtab.ids import SLUG_PATTERN
-from trimtab.schema.control import Compaction, ControlEntry, control_entries
+from trimtab.schema.control import Compaction, ControlEntry, Signing, control_entries
 from trimtab.schema.dead_letter import MAX_RAW_BYTES, DeadLetter, DeadLetterCode
 from trimtab.schema.event import (
     BATCH_FIELD,
@@ -73,7 +73,8 @@ def decode(entries: Iterable[Entry], quarantined: Collection[str] = ()) -> Readi
     """Entries of the log as what they say, or as the reason why they cannot be read; `quarantined` ids are not read.
 
     A compaction begins a fold of its own, so what comes after the first entry and from one on is left for the next
-    read: it merges what is counted, and events read together with it would not be counted yet.
+    read: it merges what is counted, and events read together with it would not be counted yet. Rules of signing are
+    read alone: whoever folds on makes sure first that it knows the secret they speak of.
     """
     reading = Reading([], [])
     run = Rows([], [])
@@ -84,12 +85,16 @@ def decode(entries: Iterable[Entry], quarantined: Collection[str] = ()) -> Readi
             run.events.append(event)
         else:
             item = event or _item(entry)
-            if reading.entries and isinstance(item, Control) and isinstance(item.order, Compaction):
+            order = item.order if isinstance(item, Control) else None
+            if reading.entries and isinstance(order, Compaction | Signing):
                 break
             if run.entries:
                 reading.items.append(run)
                 run = Rows([], [])
             reading.items.append(item)
+            if isinstance(order, Signing):
+                reading.entries.append(entry)
+                break
         reading.entries.append(entry)
     if run.entries:
         reading.items.append(run)

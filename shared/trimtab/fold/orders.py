@@ -8,7 +8,7 @@ from trimtab.fold.decode import Control, letter
 from trimtab.fold.findings import Findings
 from trimtab.fold.limits import Refusals
 from trimtab.fold.state import CLOSED, Cell, EpochRecord, ExperimentState
-from trimtab.schema.control import Compaction, Define, EpochStart, LossAccepted, StatusChange
+from trimtab.schema.control import Compaction, Define, EpochStart, LossAccepted, Signing, StatusChange
 from trimtab.schema.dead_letter import DeadLetter, DeadLetterCode
 from trimtab.schema.experiment import Experiment, Status, may_become
 
@@ -19,6 +19,8 @@ def carry_out(found: Findings, item: Control) -> DeadLetter | None:
         case Define() as order:
             _define(found, order)
             return None
+        case Signing() as rules:
+            found.state.signing = rules
         case LossAccepted(lost=lost):
             found.state.counters["lost"] += lost
         case EpochStart() | StatusChange() | Compaction() as order:

@@ -11,6 +11,7 @@ from typing import NamedTuple, Self
 from trimtab.errors import CorruptState
 from trimtab.fold.commit import LOG_START, Cursor
 from trimtab.fold.limits import Refusals
+from trimtab.schema.control import Signing
 from trimtab.schema.experiment import Experiment, Status
 
 OPEN = frozenset({Status.RUNNING, Status.HELD})
@@ -199,6 +200,7 @@ class PartitionState:
     producers: dict[str, Producer] = field(default_factory=dict)
     scopes: dict[str, int] = field(default_factory=dict)  # dedupe scope → how many marks it has
     quarantined: frozenset[str] = frozenset()  # ids of log entries that are not to be read, for they kill their reader
+    signing: Signing | None = None  # which keys may sign; None: signatures are not looked at
 
     def defined(self) -> Iterator[tuple[str, ExperimentState]]:
         return ((name, state) for name, state in self.experiments.items() if state is not None)
@@ -206,7 +208,8 @@ class PartitionState:
     def cur_fields(self) -> dict[str, str]:
         """The `cur` hash but for `run`, which a store sets when it creates the partition."""
         counters = {counter_field(name): str(n) for name, n in self.counters.items() if n}
-        return {"id": self.cursor.id, "clock": str(self.clock), **counters}
+        signing = {"signing": self.signing.model_dump_json()} if self.signing else {}
+        return {"id": self.cursor.id, "clock": str(self.clock), **signing, **counters}
 
     @classmethod
     def parse(
@@ -226,4 +229,5 @@ class PartitionState:
             producers={name: Producer.parse(text) for name, text in producers.items()},
             scopes={scope: int(n) for scope, n in scopes.items()},
             quarantined=frozenset(quarantined),
+            signing=Signing.model_validate_json(cur["signing"]) if "signing" in cur else None,
         )

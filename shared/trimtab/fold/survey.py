@@ -17,8 +17,9 @@ from trimtab.fold.findings import Findings
 from trimtab.fold.orders import carry_out
 from trimtab.fold.state import OPEN, ExperimentState, PartitionState, Producer
 from trimtab.fold.table import GatheredRows, Mask, Table, table_of_batch, table_of_rows
-from trimtab.schema.control import Compaction, Define, EpochStart, StatusChange
+from trimtab.schema.control import Compaction, Define, EpochStart, Signing, StatusChange
 from trimtab.schema.dead_letter import DeadLetter, DeadLetterCode
+from trimtab.schema.signing import NO_KEYS, Keyring
 
 DAY = 86_400_000
 HORIZON = 2 * DAY
@@ -50,8 +51,11 @@ def mentioned(reading: Reading) -> set[str]:
     return names
 
 
-def survey(start: PartitionState, reading: Reading) -> Findings:
-    """Walk the entries in order; `start` is left as it is, the findings hold the state after them."""
+def survey(start: PartitionState, reading: Reading, keyring: Keyring = NO_KEYS) -> Findings:
+    """Walk the entries in order; `start` is left as it is, the findings hold the state after them.
+
+    `keyring` holds the secret that `start.signing` speaks of, if it speaks of one.
+    """
     moved = replace(
         start,
         counters=start.counters.copy(),
@@ -59,7 +63,7 @@ def survey(start: PartitionState, reading: Reading) -> Findings:
         producers=dict(start.producers),
         scopes=dict(start.scopes),
     )
-    walk = _Walk(Findings(state=moved, start=start))
+    walk = _Walk(Findings(state=moved, start=start), keyring)
     for item in reading.items:
         walk.step(item)
     walk.flush()
@@ -75,12 +79,19 @@ def survey(start: PartitionState, reading: Reading) -> Findings:
 class _Walk:
     """The walk over the log; rows are gathered until something of their experiment's state may change."""
 
-    def __init__(self, found: Findings) -> None:
+    def __init__(self, found: Findings, keyring: Keyring) -> None:
         self.found = found
+        self.keyring = keyring
+        self.rules = found.start.signing  # an entry that changes them is read alone
         self.rows: dict[str, GatheredRows] = {}
 
     def step(self, item: Item) -> None:
         state = self.found.state
+        if self.rules is not None:
+            authentic = self._authentic(self.rules, item)
+            if authentic is None:
+                return
+            item = authentic
         match item:
             case Rows():
                 self._gather(item)
@@ -89,8 +100,11 @@ class _Walk:
                 self.flush()
                 if self._in_sequence(item):
                     self._accept(table_of_batch(item, state.clock))
+            case Control() if item.order.at > item.entry.milliseconds + FUTURE_TOLERANCE:
+                detail = "its instant is more than 5 min ahead of the entry's own"
+                self._refuse(letter(item.entry, DeadLetterCode.FUTURE, detail))
             case Control():
-                # Whoever may write a control entry may set the clock, forward.
+                # It may set the clock forward by any time that its entry's id agrees with: logs are quiet for weeks.
                 state.clock = max(state.clock, item.order.at)
                 self.flush()
                 refusal = carry_out(self.found, item)
@@ -100,6 +114,34 @@ class _Walk:
                 _advance_clock(state, item.entry.milliseconds)
                 self._refuse(item.letter)
                 self._note_unreadable(item.letter)
+
+    def _authentic(self, rules: Signing, item: Item) -> Item | None:
+        """What of the item the rules admit; None for nothing. The rest leaves, and does not even move the clock."""
+        if isinstance(item, Rows):
+            good = [
+                (entry, event)
+                for entry, event in zip(item.entries, item.events, strict=True)
+                if self._admitted(rules, entry, event["experiment_id"])
+            ]
+            return Rows([entry for entry, _ in good], [event for _, event in good])
+        named: str | None = None
+        n = 1
+        match item:
+            case Batch(batch=batch):
+                named, n = batch.experiment_id, batch.n
+            case Refused(letter=refusal):
+                named, n = refusal.experiment_id, refusal.n
+        return item if self._admitted(rules, item.entry, named, n, order=isinstance(item, Control)) else None
+
+    def _admitted(
+        self, rules: Signing, entry: Entry, experiment_id: str | None, n: int = 1, *, order: bool = False
+    ) -> bool:
+        objection = self.keyring.objection(rules, entry.fields, order=order)
+        if objection is None:
+            return True
+        # Not tallied: whoever has no key must not be able to hold an experiment's weights.
+        self._refuse(letter(entry, DeadLetterCode.AUTH, objection, n=n, experiment_id=experiment_id))
+        return False
 
     def flush(self) -> None:
         """Turn the gathered rows into tables; order within an experiment is the log's."""
@@ -129,15 +171,31 @@ class _Walk:
                     letter(entry, DeadLetterCode.UNKNOWN_EXPERIMENT, detail, n=n, experiment_id=table.experiment_id)
                 )
             return
-        verdict = accept(table, owner, horizon=HORIZON, tolerance=FUTURE_TOLERANCE)
+        forged = self._forged(table) if owner.definition.exposure_tokens else None
+        verdict = accept(table, owner, horizon=HORIZON, tolerance=FUTURE_TOLERANCE, forged=forged)
         if verdict.accepted.n:
             self.found.accepted.setdefault(table.experiment_id, []).append(verdict.accepted)
         for refusal in verdict.letters:
             self._refuse(refusal)
         refused = verdict.refused
-        if unreadable:
-            refused = np.insert(np.zeros(table.n, dtype=np.bool_) if refused is None else refused, unreadable, True)
-        self._tally(owner, table.n + len(unreadable), refused)
+        if refused is None and not unreadable:
+            self._tally(owner, table.n, None)
+            return
+        refused = np.insert(np.zeros(table.n, dtype=np.bool_) if refused is None else refused, unreadable, True)
+        if forged is not None:
+            refused = refused[~np.insert(forged, unreadable, False)]
+        self._tally(owner, len(refused), refused)
+
+    def _forged(self, table: Table) -> Mask:
+        """Rows without a token for just their exposure."""
+        rules, name = self.rules, table.experiment_id
+        tokens, units = table.tokens, table.unit_ids
+        if rules is None or tokens is None or units is None:
+            return np.ones(table.n, dtype=np.bool_)
+        variants = [table.variants[v] if 0 <= v < len(table.variants) else "" for v in table.variant.tolist()]
+        epochs = np.broadcast_to(table.epoch, (table.n,)).tolist()
+        rows = zip(tokens, variants, epochs, units, strict=True)
+        return ~np.array([isinstance(u, str) and self.keyring.admits(rules, t, name, v, e, u) for t, v, e, u in rows])
 
     def _note_unreadable(self, refusal: DeadLetter) -> None:
         """Count an entry that cannot be read against the experiment it names, at its place among gathered rows."""

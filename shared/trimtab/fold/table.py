@@ -46,6 +46,7 @@ class Table:
     exposed_at: Integers | None
     unit_ids: list[Any] | None
     event_ids: list[Any] | None
+    tokens: list[Any] | None
     imported: bool
     faulty_values: Mask | None = None
     faulty_fields: Mask | None = None
@@ -80,6 +81,7 @@ def table_of_batch(decoded: Batch, clock: int) -> Table:
         exposed_at=exposed,
         unit_ids=batch.unit_id,
         event_ids=batch.event_id,
+        tokens=batch.token,
         imported=batch.origin == "import",
         faulty_values=_any_of(*(fault for _, fault in values.values())),
         faulty_fields=_any_of(bad_variant, bad_offset, bad_exposed),
@@ -118,6 +120,7 @@ def table_of_rows(gathered: GatheredRows) -> Table:
         exposed_at=np.array([event.get("exposed_at") or 0 for event in events]),
         unit_ids=[event.get("unit_id") for event in events],
         event_ids=[event.get("event_id") for event in events],
+        tokens=[event.get("token") for event in events],
         imported=gathered.origin == "import",
     )
 

@@ -68,7 +68,22 @@ class LossAccepted(_ControlEntry):
     reason: str
 
 
+CONTROL_KEY = "control"
+"""The key that orders are signed with; no producer is ever given it."""
+
+
+class Signing(_ControlEntry):
+    """Which keys may sign from here on, and whether everything must be signed."""
+
+    kind: Literal["signing"] = "signing"
+    fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")] = Field(
+        description="Of the secret that the keys are derived from."
+    )
+    key_ids: Annotated[tuple[ExperimentId, ...], Field(max_length=1000)] = Field((), description="Those in force.")
+    required: bool = Field(False, description="Whether entries without a signature are refused.")
+
+
 ControlEntry = Annotated[
-    Define | EpochStart | StatusChange | Compaction | ClockTick | LossAccepted, Field(discriminator="kind")
+    Define | EpochStart | StatusChange | Compaction | ClockTick | LossAccepted | Signing, Field(discriminator="kind")
 ]
 control_entries: TypeAdapter[ControlEntry] = TypeAdapter(ControlEntry)

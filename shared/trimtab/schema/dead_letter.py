@@ -37,6 +37,7 @@ class DeadLetterCode(StrEnum):
     FUTURE = "future"
     SEQUENCE_GAP = "sequence_gap"
     CRASHED = "crashed"
+    AUTH = "auth"
 
 
 class DeadLetter(Schema):

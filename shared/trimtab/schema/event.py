@@ -45,6 +45,7 @@ class OutcomeEvent(Schema):
     occurred_at: Instant
     epoch: Epoch | None = None
     exposed_at: Instant | None = None
+    token: OpaqueId | None = Field(None, description="What the flag client gave out at exposure, where it signs.")
     segment: OpaqueId | None = None
     cell: OpaqueId | None = None
     propensity: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
@@ -90,6 +91,7 @@ class EventBatch(Schema):
     unit_id: Column | None = None
     event_id: Column | None = None
     exposed_at: Column | None = None
+    token: Column | None = None
     segment: Column | None = None
     cell: Column | None = None
     propensity: Column | None = None
@@ -107,4 +109,5 @@ class EventBatch(Schema):
         return self
 
 
-OPTIONAL_COLUMNS = ("offsets", "unit_id", "event_id", "exposed_at", "segment", "cell", "propensity", "features")
+_DETAILS = ("token", "segment", "cell", "propensity", "features")
+OPTIONAL_COLUMNS = ("offsets", "unit_id", "event_id", "exposed_at", *_DETAILS)

@@ -176,6 +176,9 @@ class Experiment(Schema):
     min_sample_size: Annotated[int, Field(ge=1)] | None = Field(
         None, description="Of an A/B test: units each group needs before a verdict; default: constraints.min_trials."
     )
+    exposure_tokens: bool = Field(
+        False, description="Whether an outcome counts only with the token that a signing flag client gave at exposure."
+    )
     thresholds: DecisionThresholds = Field(
         default_factory=DecisionThresholds, description="When to ship or stop, by the primary metric."
     )

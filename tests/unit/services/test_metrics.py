@@ -13,17 +13,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from logs import HOUR, NOW, Log, batch, definition, event
+from logs import HOUR, NOW, Log, batch, definition, event, forged
 from trimtab.errors import Unavailable
 from trimtab.schema.control import EpochStart, StatusChange
 from trimtab.schema.dead_letter import DeadLetterCode
 from trimtab.schema.decision import HoldCode
 from trimtab.schema.experiment import Status
+from trimtab.schema.signing import Keyring
 from trimtab_worker import health
 from trimtab_worker.services.ingest import DrainReport, Ingest
 from trimtab_worker.services.metrics import M, Sheet, Sources, measure
 from trimtab_worker.services.metrics import sheet as sheets
 from trimtab_worker.services.reallocate import Reallocate
+from trimtab_worker.services.signing import require
 
 ALERTS = Path(__file__).parents[3] / "deploy" / "prometheus" / "alerts.yml"
 Values = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -270,6 +272,7 @@ def _refused() -> Iterator[tuple[DeadLetterCode, Callable[[Log], object]]]:
     yield DeadLetterCode.MISSING_UNIT, _without_unit
     yield DeadLetterCode.NOT_STARTED, _draft
     yield DeadLetterCode.CRASHED, _crashing
+    yield DeadLetterCode.AUTH, _unsigned
 
 
 def _without_unit(log: Log) -> None:
@@ -281,6 +284,12 @@ def _without_unit(log: Log) -> None:
 def _draft(log: Log) -> None:
     log.control.create(definition(id="draft"))
     log.row(event(experiment_id="draft"))
+
+
+def _unsigned(log: Log) -> None:
+    log.store.keyring = Keyring((b"x" * 32,))
+    require([log.store], log.store.keyring, required=True)
+    forged(log, event())
 
 
 def _crashing(log: Log) -> None:

@@ -9,6 +9,7 @@ from trimtab_worker.cli import (
     decisions,
     experiment,
     export,
+    keys,
     metrics,
     operate,
     outcomes,
@@ -48,6 +49,7 @@ app.command()(decisions.resume)
 app.command()(decisions.halt)
 app.command()(simulate.simulate)
 app.add_typer(dead.app, name="dead")
+app.add_typer(keys.app, name="keys")
 app.command()(operate.rebuild)
 app.command("accept-loss")(operate.accept_loss)
 app.command()(metrics.metrics)

@@ -34,7 +34,9 @@ def send(
     from trimtab.client.publisher import Publisher
 
     bad = 0
-    with Publisher(session.redis_url()) as publisher:
+    services = session.services()
+    key = services.signing_key
+    with Publisher(services.addresses.redis_url, signing_key=key.text() if key else None) as publisher:
         for number, line in _lines(file):
             try:
                 publisher.publish(_event(line))

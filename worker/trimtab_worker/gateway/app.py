@@ -34,7 +34,7 @@ def build(services: Services) -> tuple[Starlette, Desk]:
     board, gauge = Board(services.async_client), Gauge(lambda: look(services))
     desk = Desk(
         board=board,
-        intake=Intake(services.async_client, board, gauge, settings.max_unread_entries),
+        intake=Intake(services.async_client, board, gauge, settings.max_unread_entries, services.signing_key),
         gate=Gate(Keys.of(settings), settings.requests_per_second),
     )
 

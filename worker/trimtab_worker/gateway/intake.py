@@ -19,6 +19,7 @@ from trimtab.ids import partition_of
 from trimtab.schema.dead_letter import DeadLetterCode
 from trimtab.schema.event import OutcomeEvent
 from trimtab.schema.keys import LOG, PartitionKeys
+from trimtab.schema.signing import SigningKey
 from trimtab_worker.gateway.board import Board
 from trimtab_worker.gateway.bodies import JSON, read_body
 from trimtab_worker.gateway.events import check, entries, read_rows, refused
@@ -34,11 +35,14 @@ log = telemetry.get_logger(__name__)
 class Intake:
     """Checks and writes events; one for one event loop."""
 
-    def __init__(self, client: redis.asyncio.Redis, board: Board, gauge: Gauge, max_unread: int) -> None:
+    def __init__(
+        self, client: redis.asyncio.Redis, board: Board, gauge: Gauge, max_unread: int, key: SigningKey | None = None
+    ) -> None:
         self._client: Any = client
         self._board = board
         self.gauge = gauge
         self._max_unread = max_unread
+        self._key = key
 
     async def take(self, request: Request) -> Response:
         """202 once everything is in the log.
@@ -72,6 +76,9 @@ class Intake:
         if reasons:
             raise refused(reasons, len(events))
 
+    def _signature(self, field: str, payload: bytes) -> dict[str, bytes]:
+        return self._key.sign(field, payload) if self._key else {}
+
     async def _write(self, events: Sequence[OutcomeEvent]) -> None:
         """All entries in one transaction: a server that refuses one takes none."""
         try:
@@ -79,7 +86,7 @@ class Intake:
             if not partitions:
                 raise unavailable("There is no event log yet: create an experiment first.")
             commands = [
-                (PartitionKeys(partition).events, {field: payload})
+                (PartitionKeys(partition).events, {field: payload, **self._signature(field, payload)})
                 for partition, own in _by_partition(events, partitions).items()
                 for field, payload in entries(own, system_clock())
             ]

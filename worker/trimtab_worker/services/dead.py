@@ -16,7 +16,7 @@ from typing import Any
 from trimtab.errors import NotFound
 from trimtab.ports import FiledLetter, PartitionStore
 from trimtab.schema.dead_letter import DeadLetter, DeadLetterCode
-from trimtab.schema.event import BATCH_FIELD, CONTROL_FIELD, EVENT_FIELD, OPTIONAL_COLUMNS
+from trimtab.schema.event import CONTROL_FIELD, EVENT_FIELD, OPTIONAL_COLUMNS
 
 PAGE = 500
 
@@ -24,6 +24,7 @@ STAY = {
     DeadLetterCode.TOO_LATE: "they grow only later",
     DeadLetterCode.CRASHED: "reading them ends the process that reads",
     DeadLetterCode.UNKNOWN_ENTRY: "there is no event in them",
+    DeadLetterCode.AUTH: "nobody vouches for them; their producer sends them again",
 }
 """Codes whose letters never go back, and why."""
 
@@ -80,10 +81,10 @@ def redrive(store: PartitionStore, letter_ids: Iterable[str]) -> Redriven:
         if letter is None:
             done.gone += 1
             continue
-        fields = _entry_again(store, letter)
-        if isinstance(fields, str):
-            done.stayed[fields] += 1
-        elif store.redrive(letter_id, fields):
+        payload = _payload(store, letter)
+        if isinstance(payload, str):
+            done.stayed[payload] += 1
+        elif store.redrive(letter_id, str(letter.field), payload):
             done.letters += 1
             done.events += letter.n
         else:
@@ -91,8 +92,8 @@ def redrive(store: PartitionStore, letter_ids: Iterable[str]) -> Redriven:
     return done
 
 
-def _entry_again(store: PartitionStore, letter: DeadLetter) -> dict[str, bytes] | str:
-    """What to add to the log, or why the letter stays."""
+def _payload(store: PartitionStore, letter: DeadLetter) -> bytes | str:
+    """What to add to the log in the letter's field, or why the letter stays."""
     if letter.code in STAY or letter.field in (None, CONTROL_FIELD):
         return STAY.get(letter.code, "orders are given again, not sent again")
     source = store.entry(letter.source)
@@ -102,9 +103,7 @@ def _entry_again(store: PartitionStore, letter: DeadLetter) -> dict[str, bytes] 
         raw = letter.raw.encode()
     else:
         return "their entries were trimmed from the log, and the letters do not quote all of them"
-    if letter.field == EVENT_FIELD:
-        return {EVENT_FIELD: raw}
-    return {BATCH_FIELD: _part(raw, letter)}
+    return raw if letter.field == EVENT_FIELD else _part(raw, letter)
 
 
 def _part(raw: bytes, letter: DeadLetter) -> bytes:

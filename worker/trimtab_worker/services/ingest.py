@@ -11,7 +11,7 @@ from typing import ParamSpec, TypeVar
 
 import structlog
 
-from trimtab.errors import Conflict, LogGap
+from trimtab.errors import ConfigurationError, Conflict, LogGap
 from trimtab.fold import Commit, Entry, PartitionState, Questions, ask, decode, mentioned, settle, survey
 from trimtab.fold.commit import LOG_FULL, Cursor
 from trimtab.fold.dedupe import Mask
@@ -142,12 +142,19 @@ class Ingest:
 
     def _fold(self, state: PartitionState, entries: list[Entry], report: DrainReport) -> None:
         """Fold `entries`, which follow `state`, and commit."""
+        keyring = self.store.keyring
+        if state.signing is not None and not keyring.holds(state.signing):
+            raise ConfigurationError(
+                f"Partition {self.store.partition} is not folded: its log is signed under the secret with the "
+                f"fingerprint {state.signing.fingerprint}, which TRIMTAB_SIGNING_SECRET does not hold.",
+                field="signing_secret",
+            )
         reading = self._purely(decode, entries, state.quarantined)
         unknown = mentioned(reading) - state.experiments.keys()
         try:
             if unknown:
                 state.experiments |= self.store.load_experiments(sorted(unknown), state.cursor)
-            found = self._purely(survey, state, reading)
+            found = self._purely(survey, state, reading, keyring)
             questions = self._purely(ask, found)
             commit = self._purely(settle, found, questions, self._known(questions, state.cursor))
             applied = self.store.commit(commit)

@@ -23,13 +23,14 @@ from trimtab.fold.state import counter_field
 from trimtab.ports import SCRATCH_MS, DeadSize, FiledLetter, LogEnds, PartitionStore
 from trimtab.schema.dead_letter import MAX_DEAD_BYTES, DeadLetter
 from trimtab.schema.keys import PartitionKeys
+from trimtab.schema.signing import NO_KEYS, Keyring
 
 
 class RedisPartition(RedisLog, PartitionStore):
     """`PartitionStore` over a Redis client that answers in bytes (see `connection.connect`)."""
 
-    def __init__(self, client: Redis, partition: int, space: str = "") -> None:
-        super().__init__(client, partition)
+    def __init__(self, client: Redis, partition: int, space: str = "", keyring: Keyring = NO_KEYS) -> None:
+        super().__init__(client, partition, keyring)
         self.keys = PartitionKeys(partition, space)
         # The library turns each entry into a dictionary twice as slowly as `read` does.
         client.set_response_callback("XREAD", lambda reply, **_: reply)
@@ -183,14 +184,14 @@ class RedisPartition(RedisLog, PartitionStore):
         found = self._client.xrange(self.keys.events, min=entry_id, max=entry_id)
         return Entry(entry_id, found[0][1]) if found else None
 
-    def redrive(self, letter_id: str, fields: Mapping[str, bytes]) -> bool:
+    def redrive(self, letter_id: str, field: str, payload: bytes) -> bool:
         keys = [self.keys.events, self.keys.dead, self.keys.dead_size]
-        return bool(self._redrive(keys=keys, args=[letter_id, *(word for pair in fields.items() for word in pair)]))
+        return bool(self._redrive(keys=keys, args=[letter_id, *self._signed(field, payload)]))
 
     # ── spaces: the live state, its snapshot, a rebuild ──────────────────────────────────────────────────────────
 
     def space(self, name: str) -> RedisPartition:
-        return RedisPartition(self._client, self.partition, name)
+        return RedisPartition(self._client, self.partition, name, self.keyring)
 
     def scratch(self) -> RedisPartition:
         now = self.now()
