@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
@@ -134,6 +135,14 @@ class Settings(BaseSettings):
         """`data_dir` with `~` resolved."""
         return self.data_dir.expanduser()
 
+    def secrets(self) -> set[str]:
+        """Every text that must show nowhere: passwords in addresses, signing secrets and keys, API keys."""
+        found = {_password(plain(url) or "") for url in (self.redis_url, self.broker_url)}
+        lists = (self.signing_secret, self.signing_key, self.gateway.reader_keys, self.gateway.producer_keys)
+        for text in map(plain, lists):
+            found |= {part.strip() for part in (text or "").split(",")}
+        return found - {""}
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -165,6 +174,13 @@ def unknown_names() -> list[str]:
     known = {PREFIX + name.upper() for name in Settings.model_fields} | {"TRIMTAB_CONFIG"}
     nested = {f"{PREFIX}{group}__{name}".upper() for group, model in GROUPS.items() for name in model.model_fields}
     return sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known | nested)
+
+
+def _password(url: str) -> str:
+    try:
+        return unquote(urlsplit(url).password or "")
+    except ValueError:  # no address at all: whoever connects says so
+        return ""
 
 
 def plain(secret: SecretStr | None) -> str | None:

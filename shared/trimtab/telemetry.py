@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
@@ -24,6 +24,8 @@ HIDDEN = "***"
 # Whatever stands between `//` and the last `@` before the next blank or slash is a login.
 _LOGIN = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*://)[^\s/'\"]*@")
 _SECRET_KEY = re.compile(r"passw(or)?d|secret|token|api_?key|credential|authorization|hmac|private_key", re.IGNORECASE)
+_SIGNING_KEY = re.compile(r"(?<![a-z0-9_-])(?P<id>[a-z0-9][a-z0-9_-]{0,63}):[0-9a-f]{64}(?![0-9a-f])")
+_hidden: set[str] = set()  # texts that nothing gives away as secrets but that they are in our settings
 MAX_DEPTH = 8  # the depth that events may have; what lies deeper is cut, not searched
 
 
@@ -64,6 +66,11 @@ def configure(*, log_format: LogFormat = "auto", level: str = "INFO", stream: Te
     root.setLevel(level)
 
 
+def hide(secrets: Iterable[str]) -> None:
+    """From now on no record of this process holds any of these texts, wherever it may turn up."""
+    _hidden.update(secret for secret in secrets if secret)
+
+
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     """A logger whose calls are `log.info("event_name", key=value, …)`."""
     logger: structlog.stdlib.BoundLogger = _structlog().get_logger(name)
@@ -88,7 +95,10 @@ def redact(value: Any, depth: int = 0) -> Any:
     """`value` without secrets: text, mappings, sequences and exceptions are searched, other values returned as is."""
     match value:
         case str():
-            return _LOGIN.sub(rf"\g<scheme>{HIDDEN}@", value)
+            value = _SIGNING_KEY.sub(rf"\g<id>:{HIDDEN}", _LOGIN.sub(rf"\g<scheme>{HIDDEN}@", value))
+            for secret in _hidden:
+                value = value.replace(secret, HIDDEN)
+            return value
         case bytes():
             return redact(value.decode(errors="replace"))
         case _ if depth >= MAX_DEPTH:

@@ -121,6 +121,7 @@ def install(app: Celery, settings: Settings | None = None) -> None:
 
 def _log_through_telemetry(loglevel: int | None = None, **_: Any) -> None:
     settings = Settings.load()
+    telemetry.hide(settings.secrets())
     telemetry.configure(log_format=settings.log_format, level=settings.log_level)
     if settings.log_level != "DEBUG":
         for name in _CHATTY:

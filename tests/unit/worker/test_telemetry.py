@@ -105,3 +105,23 @@ def test_an_endless_nesting_is_cut() -> None:
     loop: list[Any] = []
     loop.append(loop)
     assert str(telemetry.redact(loop)).count("[") == telemetry.MAX_DEPTH
+
+
+def test_secrets_of_the_settings_show_nowhere_whatever_they_look_like(
+    stream: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in the text of an exception, which nothing but our settings gives away as a secret."""
+    monkeypatch.setattr(telemetry, "_hidden", set())
+    telemetry.hide(["words that look like any others", ""])
+    try:
+        raise ValueError("it held words that look like any others, in a sentence")
+    except ValueError:
+        telemetry.get_logger("ours").exception("failed", keys=["words that look like any others"])
+    text = stream.getvalue()
+    assert "ValueError" in text
+    assert "look like any" not in text
+
+
+def test_a_signing_key_shows_its_name_only() -> None:
+    key = "web:" + "0123456789abcdef" * 4
+    assert telemetry.redact(f"the key {key}, and a digest {'0' * 64}") == f"the key web:***, and a digest {'0' * 64}"

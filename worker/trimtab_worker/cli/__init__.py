@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 
 from trimtab.errors import TrimtabError, Unavailable
@@ -68,11 +69,13 @@ def _unexpected(error: Exception) -> int:
     if isinstance(error, RedisError):
         return _fail(f"The data server refused a command: {text}.", FAILED)
     if os.environ.get("TRIMTAB_LOG_LEVEL") == "DEBUG":
-        raise error
+        return _fail("".join(traceback.format_exception(error)).rstrip(), FAILED)
     return _fail(f"Unexpected {type(error).__name__}: {text}. Set TRIMTAB_LOG_LEVEL=DEBUG to see where.", FAILED)
 
 
 def _fail(sentence: str, code: int) -> int:
+    from trimtab.telemetry import redact
+
     sys.stdout.flush()
-    sys.stderr.write(f"{sentence}\n")
+    sys.stderr.write(f"{redact(sentence)}\n")
     return code

@@ -17,6 +17,7 @@ def services() -> Services:
     from trimtab_worker.bootstrap import Services
 
     found = Services()
+    telemetry.hide(found.settings.secrets())
     # Records go to stderr, and only those a person should see: standard output belongs to the answer.
     level = "DEBUG" if found.settings.log_level == "DEBUG" else "WARNING"
     telemetry.configure(log_format=found.settings.log_format, level=level)
