@@ -103,9 +103,13 @@ def test_the_client_rests_for_as_long_as_it_is_told(server: EmbeddedServer, redi
     publish(redis_client, allocation(1))
     with running_gateway(server.url, requests_per_second=1) as gateway:
         provider = OFREPProvider(gateway.url)
-        with pytest.raises(GeneralError, match="Rate limited, retry after: 1"):
+
+        def ask_until_refused() -> None:
             for unit in UNITS:
                 provider.resolve_string_details("checkout", "none", EvaluationContext(unit))
+
+        with pytest.raises(GeneralError, match="Rate limited, retry after: 1"):
+            ask_until_refused()
         with pytest.raises(GeneralError, match="paused due to TooManyRequests"):
             provider.resolve_string_details("checkout", "none", EvaluationContext("u"))
 
