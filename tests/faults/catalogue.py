@@ -229,7 +229,6 @@ HELD_BY: dict[str, tuple[str, ...]] = {
 
 PENDING: dict[str, str] = {
     "RC-16": "measured by `make bench`, on idle cores: rates mean nothing beside other tests",
-    "SE-04": "events carry no signature yet",
     "IN-07": "the join of exposures and outcomes does not exist yet",
     "SE-09": "no language model is called yet",
     "SE-10": "no language model is called yet",
