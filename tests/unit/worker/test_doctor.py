@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import redis
 
 from servers import plain_client
 from trimtab.clock import system_clock
-from trimtab.errors import CorruptState, LogGap, Unavailable
+from trimtab.errors import ConfigurationError, CorruptState, LogGap, Unavailable
 from trimtab_worker.embedded import EmbeddedServer
 from trimtab_worker.services.doctor import Finding, Surroundings, examine, server_checks, version
+from trimtab_worker.services.rights import rights
+from users import start_with_users, url_of
 
 
 class FakeServer:
@@ -34,6 +37,8 @@ def around(own_client: redis.Redis, broker: EmbeddedServer) -> Iterator[Surround
             broker=broker_client,
             partitions=lambda: 2,
             check_gap=lambda _: None,
+            check_secret=lambda _: None,
+            encodings=lambda _: ["intset"] * 100,
             alive=lambda _: True,
             visibility_seconds=120,
             time_limit_seconds=30,
@@ -55,7 +60,7 @@ def raising(error: Exception) -> Callable[[int], None]:
 def test_where_all_is_well_nothing_is_found(around: Surroundings) -> None:
     findings = examine(around)
     assert [finding.name for finding in findings if not finding.ok] == []
-    assert len(findings) == 13
+    assert len(findings) == 18
     assert all(finding.found.endswith(".") for finding in findings)
 
 
@@ -112,6 +117,52 @@ def test_a_gap_is_found_in_the_partition_that_has_it(error: Exception, around: S
     (finding,) = wrong(replace(around, check_gap=raising(error)))
     assert finding.name == "log of partition 1"
     assert finding.found == str(error)
+
+
+def test_marks_that_outgrew_their_form_are_found(around: Surroundings) -> None:
+    wide = lambda number: ["intset"] * 98 + ["hashtable"] * 2 * number  # noqa: E731
+    (finding,) = wrong(replace(around, encodings=wide))
+    assert finding.name == "marks of partition 1"
+    assert "set-max-intset-entries" in finding.remedy
+
+
+def test_a_secret_that_is_missing_here_is_found(around: Surroundings) -> None:
+    (finding,) = wrong(replace(around, check_secret=raising(ConfigurationError("The secret is another."))))
+    assert finding.name == "signatures of partition 1"
+
+
+def test_the_users_that_are_shipped_have_neither_too_many_nor_too_few_rights(tmp_path: Path) -> None:
+    with start_with_users(tmp_path) as server:
+        with plain_client(server.url) as admin:
+            assert rights(admin).ok, "only this machine reaches it"
+            admin.config_set("protected-mode", "no")
+            admin.execute_command("ACL", "SETUSER", "everything", "on", "nopass", "~*", "&*", "+@all")
+            admin.execute_command("ACL", "SETUSER", "trimtab-worker", "-xtrim")
+        verdicts = {}
+        for role in ("operator", "worker", "producer", "monitor"):
+            with plain_client(url_of(server, role)) as client:
+                verdicts[role] = rights(client)
+        with plain_client(server.url.replace("//", "//everything:x@")) as client:
+            everything = rights(client)
+    assert {role: finding.ok for role, finding in verdicts.items()} == {
+        "operator": True, "worker": False, "producer": False, "monitor": False,
+    }  # fmt: skip
+    assert "XTRIM" in verdicts["worker"].found
+    assert not everything.ok
+    assert "FLUSHALL" in everything.found
+
+
+def test_a_server_that_everybody_reaches_without_a_name_is_found() -> None:
+    class Open:
+        def acl_whoami(self) -> bytes:
+            return b"default"
+
+        def config_get(self, *_: str) -> dict[str, str]:
+            return {"bind": "* -::*", "protected-mode": "no"}
+
+    finding = rights(Open())
+    assert not finding.ok
+    assert "users.acl" in finding.remedy
 
 
 @pytest.mark.parametrize("dead", ["ingest", "decide", "beat"])

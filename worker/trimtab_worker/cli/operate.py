@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +15,8 @@ import typer
 from trimtab_worker.cli import FAILED, options, render, session
 
 if TYPE_CHECKING:
+    from trimtab.fold import PartitionState
+    from trimtab.ports import PartitionStore
     from trimtab_worker.cli.system import System
     from trimtab_worker.services.doctor import Surroundings
 
@@ -170,19 +172,24 @@ def _surroundings() -> Surroundings:
     from trimtab_worker import health
     from trimtab_worker.app import TIME_LIMIT_SECONDS, VISIBILITY_TIMEOUT_SECONDS
     from trimtab_worker.services.doctor import Surroundings
-    from trimtab_worker.services.ingest import check_gap
+    from trimtab_worker.services.ingest import check_gap, check_secret
 
     services = session.services()
 
-    def check(number: int) -> None:
-        store = services.partition(number)
-        check_gap(store, store.load())
+    def asking(check: Callable[[PartitionStore, PartitionState], None]) -> Callable[[int], None]:
+        def ask(number: int) -> None:
+            store = services.partition(number)
+            check(store, store.load())
+
+        return ask
 
     return Surroundings(
         data=services.client,
         broker=connect(services.addresses.broker_url),
         partitions=services.partition_count,
-        check_gap=check,
+        check_gap=asking(check_gap),
+        check_secret=asking(check_secret),
+        encodings=lambda number: services.partition(number).mark_encodings(),
         alive=lambda role: health.alive(services.client, role),
         visibility_seconds=VISIBILITY_TIMEOUT_SECONDS,
         time_limit_seconds=TIME_LIMIT_SECONDS,

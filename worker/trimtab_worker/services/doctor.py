@@ -2,41 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 import redis
+from redis.exceptions import ResponseError
 
 from trimtab.adapters.redis.connection import UNREACHABLE, unavailable
 from trimtab.clock import Clock, system_clock
-from trimtab.errors import LogGap, TrimtabError
+from trimtab.errors import ConfigurationError, LogGap, TrimtabError
+from trimtab_worker.services.finding import Finding
+from trimtab_worker.services.rights import rights
 
 MIN_REDIS_MAJOR = 7  # script flags (`allow-oom`) and stream counters came with 7.0; Valkey began as 7.2
+MAX_ODD_SETS = 0.01  # chance makes no set outgrow the limit; one in a hundred is a limit that was lowered
 MAX_SKEW_MS = 1000  # horizons are days; a second shows a clock that is not kept at all
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One check: whether it held, what was found, and what to do if it did not."""
-
-    name: str
-    ok: bool
-    found: str
-    remedy: str = ""
-    fatal: bool = False  # a worker refuses to start on it
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What the doctor looks at; functions are called only where the server answers.
 
-    `check_gap` raises `LogGap` for a partition with one, `alive` tells whether a role shows signs of life.
+    `check_gap` raises `LogGap` for a partition with one, `check_secret` `ConfigurationError` for one whose signatures
+    cannot be verified here; `encodings` gives those of some of a partition's sets of marks, `alive` tells whether a
+    role shows signs of life.
     """
 
     data: redis.Redis
     broker: redis.Redis
     partitions: Callable[[], int]
     check_gap: Callable[[int], None]
+    check_secret: Callable[[int], None]
+    encodings: Callable[[int], Collection[str]]
     alive: Callable[[str], bool]
     visibility_seconds: float
     time_limit_seconds: float
@@ -55,7 +52,11 @@ def examine(around: Surroundings) -> list[Finding]:
     if findings[1].ok:
         findings.append(broker_apart(around.data, around.broker))
     findings.append(clock_skew(around.data, around.clock))
-    findings.extend(log_gap(number, around.check_gap) for number in range(around.partitions()))
+    findings.append(rights(around.data))
+    for number in range(around.partitions()):
+        findings.append(log_gap(number, around.check_gap))
+        findings.append(marks(number, around.encodings))
+        findings.append(secret(number, around.check_secret))
     findings.extend(heartbeat(role, around.alive) for role in ("ingest", "decide", "beat"))
     return findings
 
@@ -152,6 +153,34 @@ def log_gap(number: int, check_gap: Callable[[int], None]) -> Finding:
     except TrimtabError as error:
         return Finding(name, False, str(error), f"Run `trimtab rebuild {number}` once the cause is removed.")
     return Finding(name, True, "Nothing unread was removed from it.")
+
+
+def marks(number: int, encodings: Callable[[int], Collection[str]]) -> Finding:
+    """Dedupe marks lie in sets of integers: in any other form they take eight times the memory."""
+    name = f"marks of partition {number}"
+    try:
+        found = encodings(number)
+    except ResponseError:
+        return Finding(name, True, "How they are stored cannot be asked by this user.")
+    except TrimtabError as error:
+        return Finding(name, False, str(error), f"Run `trimtab rebuild {number}` once the cause is removed.")
+    odd = sum(encoding != "intset" for encoding in found)
+    if odd > len(found) * MAX_ODD_SETS:
+        remedy = "Set set-max-intset-entries to 512 or more; new sets of marks are small again."
+        return Finding(name, False, f"{odd} of {len(found)} sets of marks are no integer sets.", remedy)
+    return Finding(name, True, "They are stored as small sets of integers.")
+
+
+def secret(number: int, check_secret: Callable[[int], None]) -> Finding:
+    """Signatures in a partition's log can be verified with this process's settings."""
+    name = f"signatures of partition {number}"
+    try:
+        check_secret(number)
+    except ConfigurationError as error:
+        return Finding(name, False, str(error), "Set TRIMTAB_SIGNING_SECRET to it, for workers and operators alike.")
+    except TrimtabError as error:
+        return Finding(name, False, str(error), f"Run `trimtab rebuild {number}` once the cause is removed.")
+    return Finding(name, True, "They can be verified, or none are looked at.")
 
 
 def heartbeat(role: str, alive: Callable[[str], bool]) -> Finding:

@@ -142,19 +142,13 @@ class Ingest:
 
     def _fold(self, state: PartitionState, entries: list[Entry], report: DrainReport) -> None:
         """Fold `entries`, which follow `state`, and commit."""
-        keyring = self.store.keyring
-        if state.signing is not None and not keyring.holds(state.signing):
-            raise ConfigurationError(
-                f"Partition {self.store.partition} is not folded: its log is signed under the secret with the "
-                f"fingerprint {state.signing.fingerprint}, which TRIMTAB_SIGNING_SECRET does not hold.",
-                field="signing_secret",
-            )
+        check_secret(self.store, state)
         reading = self._purely(decode, entries, state.quarantined)
         unknown = mentioned(reading) - state.experiments.keys()
         try:
             if unknown:
                 state.experiments |= self.store.load_experiments(sorted(unknown), state.cursor)
-            found = self._purely(survey, state, reading, keyring)
+            found = self._purely(survey, state, reading, self.store.keyring)
             questions = self._purely(ask, found)
             commit = self._purely(settle, found, questions, self._known(questions, state.cursor))
             applied = self.store.commit(commit)
@@ -231,6 +225,20 @@ def _collector_paused() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+def check_secret(store: PartitionStore, state: PartitionState) -> None:
+    """Make sure that signatures can be verified: without the secret every entry would look forged.
+
+    Raises:
+        ConfigurationError: they cannot.
+    """
+    if state.signing is not None and not store.keyring.holds(state.signing):
+        raise ConfigurationError(
+            f"Partition {store.partition} is not folded: its log is signed under the secret with the fingerprint "
+            f"{state.signing.fingerprint}, which TRIMTAB_SIGNING_SECRET does not hold.",
+            field="signing_secret",
+        )
 
 
 def check_gap(store: PartitionStore, state: PartitionState) -> None:

@@ -125,6 +125,15 @@ class RedisPartition(RedisLog, PartitionStore):
             for bucket, answer in zip(lookups, self._read_at(at, pipe) if lookups else [], strict=True)
         }
 
+    def mark_encodings(self, most: int = 100) -> list[str]:
+        """How the server stores some of the sets of marks: `intset` is what the memory of the dedupe rests on."""
+        scopes = self.load().scopes
+        buckets = [bucket for scope, n in sorted(scopes.items()) for bucket in all_buckets(scope, n)][:most]
+        pipe = self._client.pipeline(transaction=False)
+        for bucket in buckets:
+            pipe.object("ENCODING", self.keys.marks(bucket))
+        return [text(found) for found in (pipe.execute() if buckets else []) if found is not None]
+
     def _read_at(self, at: Cursor | None, pipe: Any) -> list[Any]:
         """The pipeline's answers, all of the state at the cursor `at`.
 
