@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import ssl
 import threading
 from collections.abc import Iterator
 from typing import Self
@@ -14,14 +15,15 @@ CHUNK_BYTES = 1 << 16
 
 
 class Proxy:
-    """Stands before a server; `loss`, `delay_seconds` and `swallows` may change while it runs."""
+    """Stands before a server; `loss`, `delay_seconds` and `swallows` may change while it runs; `tls` makes it speak that."""
 
-    def __init__(self, url: str, *, loss: float = 0.0, seed: int = 0) -> None:
+    def __init__(self, url: str, *, loss: float = 0.0, seed: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self.loss = loss  # probability that a reply is dropped and its connection aborted
         self.delay_seconds = 0.0  # of each reply
         self.swallows = False  # bytes of both sides vanish, connections stay open
         self.replies = self.lost = 0
         self.port = 0
+        self._tls = tls
         self._server = urlsplit(url)
         self._rng = random.Random(seed)
         self._listening = threading.Event()
@@ -29,7 +31,7 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+        return f"{'rediss' if self._tls else 'redis'}://127.0.0.1:{self.port}/0"
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -42,7 +44,7 @@ class Proxy:
 
     async def _serve(self) -> None:
         self._loop, self._ending = asyncio.get_running_loop(), asyncio.Event()
-        listener = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        listener = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls)
         self.port = listener.sockets[0].getsockname()[1]
         self._listening.set()
         await self._ending.wait()
