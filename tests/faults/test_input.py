@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
 import redis
 
 from faults.processes import Crew, drain_until_poisoned
@@ -21,14 +19,6 @@ from trimtab_worker.services.ingest import Ingest
 from trimtab_worker.services.rebuild import rebuild
 
 GOOD = 10_000
-
-
-@pytest.fixture
-def log(server: EmbeddedServer) -> Iterator[Log]:
-    with connect(server.url) as client:
-        publications = RedisPublications(client)
-        publications.create_log(1)
-        yield Log(RedisPartition(client, 0), publications)
 
 
 def good(log: Log, count: int, client: redis.Redis) -> None:

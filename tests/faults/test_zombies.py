@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 
 import pytest
 import redis
@@ -14,9 +13,6 @@ from faults.processes import Crew, drain_without_lease, fold_and_stop_before_the
 from faults.reporting import Check
 from logs import Log, event
 from servers import wait_until
-from trimtab.adapters.redis.connection import connect
-from trimtab.adapters.redis.partition import RedisPartition
-from trimtab.adapters.redis.publication import RedisPublications
 from trimtab.client.publisher import Publisher
 from trimtab.errors import CorruptState
 from trimtab_worker.embedded import EmbeddedServer
@@ -25,14 +21,6 @@ from trimtab_worker.services.maintain import Maintain
 from trimtab_worker.services.rebuild import rebuild
 
 EVENTS = 100_000
-
-
-@pytest.fixture
-def log(server: EmbeddedServer) -> Iterator[Log]:
-    with connect(server.url) as client:
-        publications = RedisPublications(client)
-        publications.create_log(1)
-        yield Log(RedisPartition(client, 0), publications)
 
 
 def rows(log: Log, count: int) -> None:
