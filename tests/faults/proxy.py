@@ -15,7 +15,7 @@ CHUNK_BYTES = 1 << 16
 
 
 class Proxy:
-    """Stands before a server; `loss`, `delay_seconds` and `swallows` may change at any time; with `tls` it speaks that."""
+    """Stands before a server; `loss`, `delay_seconds` and `swallows` may change any time; with `tls` it speaks it."""
 
     def __init__(self, url: str, *, loss: float = 0.0, seed: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self.loss = loss  # probability that a reply is dropped and its connection aborted
