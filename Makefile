@@ -2,6 +2,7 @@
 # its line says so.
 #   make demo            the whole system on this machine, with traffic, for SECONDS (60)
 #   make test            all tests; they start their own servers.  ARGS="-k fold" narrows them
+#   make faults          those of them that hold the reliability checks, with the table of all
 #   make test-node       the tests with Node's SDKs; needs Node 20.17 or newer with npm, and a C compiler, too
 #   make check           linter, types, import contracts
 #   make soak            kills and lost replies for some minutes, then every count.  ARGS="--seed 2"
@@ -17,7 +18,7 @@ SECONDS := 60
 ARGS    ?=
 
 .DEFAULT_GOAL := install
-.PHONY: install demo test test-node check soak bench statistics schemas constraints clean
+.PHONY: install demo test faults test-node check soak bench statistics schemas constraints clean
 
 install: $(STAMP)
 
@@ -33,6 +34,9 @@ demo: $(STAMP)
 # A process per core; the tests of a file stay together, for they share what they start.
 test: $(STAMP)
 	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+
+faults: $(STAMP)
+	$(BIN)/python -m pytest -n auto --dist loadfile -m reliability $(ARGS)
 
 test-node: $(STAMP) $(NODE_STAMP)
 	$(BIN)/python -m pytest tests/node $(ARGS)

@@ -15,6 +15,7 @@ import redis
 from hypothesis import HealthCheck, settings
 
 from faults.reporting import check as check
+from faults.reporting import pytest_itemcollected as pytest_itemcollected
 from faults.reporting import pytest_terminal_summary as pytest_terminal_summary
 from servers import plain_client, start_server
 from trimtab_worker.embedded import EmbeddedServer

@@ -1,6 +1,7 @@
 """The fixture `check`, and the table at the end of a run: each check by its id, what is expected, what was observed.
 
-A check travels with its test's report, so that the table is whole also where several processes run the tests.
+A check travels with its test's report, so that the table is whole also where several processes run the tests. Tests
+that ask for `check` have the mark `reliability`, wherever they stand: `make faults` runs them all.
 """
 
 from __future__ import annotations
@@ -28,6 +29,12 @@ def check(request: pytest.FixtureRequest) -> Check:
         assert good, f"{row}: expected {expected}, observed {observed}"
 
     return record
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark whoever records a check."""
+    if check.__name__ in getattr(item, "fixturenames", ()):
+        item.add_marker(_PROPERTY)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

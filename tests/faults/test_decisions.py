@@ -16,6 +16,7 @@ from time import monotonic
 import pytest
 
 from faults.reporting import Check
+from faults.sizes import FULL
 from logs import Log, batch, event
 from servers import wait_until
 from trimtab import FlagClient
@@ -31,7 +32,7 @@ from trimtab.schema.keys import ExperimentKeys
 from trimtab_worker.embedded import EmbeddedServer
 from trimtab_worker.services.reallocate import Reallocate
 
-STATES = int(os.environ.get("TRIMTAB_STATES", "2000"))
+STATES = 10_000 if FULL else 2_000
 THREADS, TURNS = 4, 60
 POLL_SECONDS = 0.5
 READS, READS_AT_ONCE = 100_000, 50

@@ -13,10 +13,10 @@ HOSTILE = ["", "a}:x{", "*", "../x", "\r\nFLUSHALL", "a\n", "a" * 65, "Ａ", "é
 
 
 @pytest.mark.parametrize("value", HOSTILE)
-@pytest.mark.parametrize("check", [arguments.experiment_id, arguments.variant_id])
-def test_what_is_no_id_is_refused_in_one_short_sentence(check: object, value: object) -> None:
+@pytest.mark.parametrize("parse", [arguments.experiment_id, arguments.variant_id])
+def test_what_is_no_id_is_refused_in_one_short_sentence(parse: object, value: object) -> None:
     with pytest.raises(InvalidInput) as caught:
-        check(value)  # type: ignore[operator]
+        parse(value)  # type: ignore[operator]
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500
 
