@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from faults.reporting import Check
 from logs import HOUR, Log, batch, event
 from trimtab.adapters import memory
 from trimtab.adapters.memory import MemoryPartition
@@ -130,6 +131,23 @@ def test_a_rebuild_gives_the_same_state_bit_for_bit(partition: PartitionStore) -
     report = rebuild(partition, verify=True)
     assert report.identical
     assert report.entries == len(partition.read("0-0", 10_000))
+
+
+@pytest.mark.parametrize("start", ["0-0", "a snapshot"])
+def test_a_deleted_state_is_rebuilt_bit_for_bit(partition: PartitionStore, start: str, check: Check) -> None:
+    """EO-16: every field and every mark of it; from a snapshot where the log no longer reaches back."""
+    log = filled(partition)
+    if start == "a snapshot":
+        assert Maintain(partition, retention_bytes=1).trim()
+        log.row(event(unit_id="two", occurred_at=partition.now()))
+        log.drain()
+    before = digest(partition)
+    partition.clear()
+    assert log.store.load_experiments([log.experiment]) == {log.experiment: None}
+    report = rebuild(partition, verify=False)
+    assert (report.from_snapshot == "0-0") is (start == "0-0")
+    log.drain()
+    check("EO-16", f"from {start}: {before[:16]}", f"from {start}: {digest(partition)[:16]}")
 
 
 def test_a_rebuild_replaces_what_was_damaged(partition: PartitionStore) -> None:

@@ -117,10 +117,6 @@ HELD_BY: dict[str, tuple[str, ...]] = {
         f"{_UNIT}services/test_dead.py::test_after_the_fix_the_state_is_as_if_nothing_had_been_refused",
         f"{_UNIT}services/test_dead.py::test_a_letter_goes_back_once_even_if_asked_twice",
     ),
-    "EO-14": (
-        f"{_UNIT}fold/test_limits.py::"
-        "test_a_repeated_id_that_says_something_else_is_a_conflict_and_the_first_wins",
-    ),
     "IN-03": (
         f"{_UNIT}services/test_reallocate.py::test_too_many_dead_letters_hold_that_experiment_and_no_other",
         f"{_UNIT}fold/test_limits.py::test_the_limits_are_the_definitions_however_the_events_were_read",
@@ -133,16 +129,6 @@ HELD_BY: dict[str, tuple[str, ...]] = {
         f"{_UNIT}worker/test_orders.py::test_a_redelivered_order_is_carried_out_once_even_after_its_opposite",
         f"{_WHOLE}test_celery_app.py::test_an_order_sent_as_a_task_is_carried_out_once",
         f"{_UNIT}services/test_ingest.py::test_drains_that_take_turns_count_every_unit_once",
-    ),
-    "EO-12": (f"{_UNIT}fold/test_sequences_and_time.py::test_duplicates_are_known_for_48_hours_and_too_late_after",),
-    "EO-13": (f"{_UNIT}fold/test_sequences_and_time.py::test_duplicates_are_known_for_48_hours_and_too_late_after",),
-    "EO-16": (
-        "tests/conformance/test_partition_store.py::test_a_rebuild_gives_the_same_state_bit_for_bit",
-        "tests/conformance/test_partition_store.py::test_a_trimmed_log_is_rebuilt_from_its_snapshot",
-    ),
-    "EO-17": (
-        f"{_UNIT}fold/test_fold_laws.py::test_cells_do_not_depend_on_the_order_of_events",
-        f"{_UNIT}fold/test_fold_laws.py::test_state_does_not_depend_on_how_the_log_was_cut",
     ),
     "EO-19": (
         "tests/conformance/test_partition_store.py::test_unread_entries_that_somebody_trimmed_are_noticed",
@@ -206,11 +192,6 @@ HELD_BY: dict[str, tuple[str, ...]] = {
         "test_staleness_begins_at_one_instant_however_often_the_clock_is_read",
         f"{_WHOLE}test_flag_faults.py::test_a_wrong_clock_neither_hides_staleness_nor_invents_it",
     ),
-    "IN-06": (
-        f"{_UNIT}fold/test_sequences_and_time.py::test_compaction_merges_cells_for_good_and_late_events_follow",
-        f"{_UNIT}fold/test_fold_laws.py::test_cells_do_not_depend_on_the_order_of_events",
-    ),
-    "IN-08": (f"{_UNIT}fold/test_dead_letters.py::test_a_value_beyond_the_cap_is_clipped_and_counted",),
     "SE-01": (
         f"{_WHOLE}test_celery_app.py::test_hostile_messages_run_no_code_change_nothing_and_kill_nobody",
     ),

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from faults.reporting import Check
 from logs import HOUR, NOW, Log, batch, event
 from trimtab.fold import Entry
 
@@ -153,13 +154,19 @@ def test_outcomes_are_refused_before_the_start_and_after_the_stop() -> None:
     assert log.dead_codes() == ["not_started", "stopped"]
 
 
-def test_a_value_beyond_the_cap_is_clipped_and_counted() -> None:
-    """IN-08: −5 is refused, 0 is kept, cap + 1 is clipped to the cap."""
-    log = Log()
-    log.columns(batch([event(metrics={"amount": value}) for value in (-5, 0, 101)]))
+def test_a_value_beyond_the_cap_is_clipped_and_counted(check: Check) -> None:
+    """IN-08: each variant tells what became of one value; the cap is 100."""
+    values = {"negative": -5, "zero": 0, "beyond": 101}
+    log = Log(variants=[{"id": name} for name in values])
+    log.columns(batch([event(variant=name, metrics={"amount": value}) for name, value in values.items()]))
     log.drain()
-    assert log.cell("b", "amount") == (2, 100 * 10**6, 10**4 * 10**12)
-    assert log.state().counters["clipped:amount"] == 1
+    kept = {name: log.cell(name, "amount") for name in values}
+    check("IN-08", "−5: invalid_value; 0: n 1, Σ 0; 101: n 1, Σ 100; clipped 1",
+          f"−5: {log.dead_codes()[0]}; 0: n {kept['zero'].n}, Σ {kept['zero'].total}; "
+          f"101: n {kept['beyond'].n}, Σ {kept['beyond'].total // 10**6}; "
+          f"clipped {log.state().counters['clipped:amount']}")  # fmt: skip
+    assert kept["negative"].n == 0
+    assert kept["beyond"].total_sq == 10**4 * 10**12
 
 
 def test_an_entry_that_says_two_things_is_refused_whole() -> None:

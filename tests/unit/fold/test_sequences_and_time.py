@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from faults.reporting import Check
 from logs import HOUR, NOW, Log, batch, event
 from trimtab.schema.control import ClockTick, Compaction, Define, StatusChange
 from trimtab.schema.experiment import Status, Variant
@@ -73,22 +74,29 @@ def test_an_import_is_exempt_from_lateness_and_never_forgotten() -> None:
     assert (report.folded, report.duplicates) == (0, 10)
 
 
-def test_duplicates_are_known_for_48_hours_and_too_late_after() -> None:
-    """EO-12 and EO-13: in one batch, across batches, across the hour, after 47 h: once. After 49 h: refused."""
-    log = Log()
-    same = event(event_id="e", occurred_at=NOW)
-    log.columns(batch([same, same]))
-    log.row(same)
-    log.drain()
-    log.clock.now += 47 * HOUR
-    log.row(same)
-    report = log.drain()
-    assert (report.folded, report.duplicates) == (0, 1)
-    log.clock.now += 2 * HOUR
-    log.row(same)
-    assert log.drain().folded == 0
-    assert log.dead_codes() == ["too_late"]
-    assert log.cell("b").n == 1
+def test_a_duplicate_counts_once_within_48_hours_and_is_too_late_after(check: Check) -> None:
+    """EO-12 and EO-13; each variant tells what became of one event, which happens as an hour ends."""
+    sent_again = ("in-one-batch", "across-batches", "across-the-hour", "after-47-h")
+    log = Log(variants=[{"id": name} for name in sent_again])
+    log.clock.now += HOUR - log.clock.now % HOUR - 1
+    happened = log.clock.now
+    events = {name: event(variant=name, event_id=name, occurred_at=happened) for name in sent_again}
+
+    def send(*names: str) -> None:
+        log.columns(batch([events[name] for name in names], sent_at=log.clock.now))
+        log.drain()
+
+    send(*sent_again, "in-one-batch")
+    send("across-batches")
+    log.clock.now += 1
+    send("across-the-hour")
+    log.clock.now = happened + 47 * HOUR
+    send("after-47-h")
+    check("EO-12", dict.fromkeys(sent_again, 1), {name: log.cell(name).n for name in sent_again})
+    assert log.store.load().counters["duplicates"] == len(sent_again)
+    log.clock.now = happened + 49 * HOUR
+    send("after-47-h")
+    check("EO-13", (["too_late"], 0), (log.dead_codes(), log.cell("after-47-h").n - 1))
 
 
 def test_marks_are_deleted_when_the_clock_of_the_log_passes_them() -> None:
