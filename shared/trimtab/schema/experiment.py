@@ -269,8 +269,8 @@ class Experiment(Schema):
         floors, ceilings = sum(map(limits.floor, ids)), sum(map(limits.ceiling, ids))
         if floors > 1 + 1e-9:
             raise ValueError(
-                f"constraints.min_weight: the floors of {len(ids)} variants add up to {floors:.6g}, above 1; the highest "
-                f"is {max(map(limits.floor, ids)):.6g}, and the largest min_weight that fits all alike is "
+                f"constraints.min_weight: the floors of {len(ids)} variants add up to {floors:.6g}, above 1; the "
+                f"highest is {max(map(limits.floor, ids)):.6g}, and the largest min_weight that fits all alike is "
                 f"{1 / len(ids):.6g}"
             )
         if ceilings < 1 - 1e-9:
