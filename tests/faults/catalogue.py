@@ -105,7 +105,6 @@ _UNIT, _WHOLE = "tests/unit/", "tests/integration/"
 HELD_BY: dict[str, tuple[str, ...]] = {
     "EO-02": ("tests/e2e/test_worker_kills.py::test_ten_kills_during_100_000_events_lose_and_double_nothing",),
     "EO-03": ("tests/e2e/test_worker_kills.py::test_ten_kills_during_100_000_events_lose_and_double_nothing",),
-    "RC-14": (f"{_UNIT}services/test_metrics.py::test_the_lag_is_the_true_one",),
     "OB-01": (
         f"{_UNIT}services/test_metrics.py::test_every_hold_is_reached_here_or_where_it_says",
         f"{_UNIT}services/test_metrics.py::test_every_hold_is_told_by_its_code",
@@ -117,10 +116,6 @@ HELD_BY: dict[str, tuple[str, ...]] = {
         f"{_UNIT}services/test_dead.py::test_after_the_fix_the_state_is_as_if_nothing_had_been_refused",
         f"{_UNIT}services/test_dead.py::test_a_letter_goes_back_once_even_if_asked_twice",
     ),
-    "IN-03": (
-        f"{_UNIT}services/test_reallocate.py::test_too_many_dead_letters_hold_that_experiment_and_no_other",
-        f"{_UNIT}fold/test_limits.py::test_the_limits_are_the_definitions_however_the_events_were_read",
-    ),
     "EO-06": (
         f"{_WHOLE}test_publisher.py::test_a_server_that_lost_its_last_second_gets_it_again",
         f"{_WHOLE}test_publisher.py::test_async_a_server_that_lost_its_last_second_gets_it_again",
@@ -129,10 +124,6 @@ HELD_BY: dict[str, tuple[str, ...]] = {
         f"{_UNIT}worker/test_orders.py::test_a_redelivered_order_is_carried_out_once_even_after_its_opposite",
         f"{_WHOLE}test_celery_app.py::test_an_order_sent_as_a_task_is_carried_out_once",
         f"{_UNIT}services/test_ingest.py::test_drains_that_take_turns_count_every_unit_once",
-    ),
-    "EO-19": (
-        "tests/conformance/test_partition_store.py::test_unread_entries_that_somebody_trimmed_are_noticed",
-        f"{_UNIT}services/test_reallocate.py::test_a_gap_in_the_log_holds_the_weights",
     ),
     "RC-05": (
         f"{_WHOLE}test_full_memory.py::test_a_full_server_is_relieved_and_loses_nothing",
@@ -153,22 +144,6 @@ HELD_BY: dict[str, tuple[str, ...]] = {
         f"{_UNIT}worker/test_celery_settings.py::test_a_message_is_not_redelivered_while_it_may_still_run",
         "tests/architecture/test_celery_code.py::test_no_code_uses",
     ),
-    "DP-02": (f"{_UNIT}services/test_reallocate.py::test_a_slow_recompute_loses_to_whoever_published_meanwhile",),
-    "DP-06": (f"{_UNIT}services/test_reallocate.py::test_without_a_drain_the_weights_hold_and_the_reason_says_so",),
-    "DP-07": (
-        f"{_UNIT}engine/test_guardrails.py::test_published_parts_violate_no_limit",
-        f"{_UNIT}services/test_reallocate.py::test_weights_move_towards_the_better_variant_by_at_most_a_step",
-    ),
-    "DP-08": (f"{_UNIT}engine/test_compute.py::test_floors_that_do_not_fit_raise_even_without_data",),
-    "DP-09": (f"{_UNIT}engine/test_decide.py::test_one_variant_has_everything",),
-    "DP-10": (
-        f"{_UNIT}services/test_reallocate.py::test_a_retired_variant_has_no_traffic_at_once_and_its_history_stays",
-    ),
-    "DP-11": (
-        f"{_UNIT}services/test_reallocate.py::"
-        "test_a_variant_added_later_enters_at_its_floor_and_waits_there_for_its_evidence",
-    ),
-    "DP-14": (f"{_UNIT}services/test_reallocate.py::test_a_decision_replayed_from_the_ledger_gives_the_same_parts",),
     "FC-01": (
         f"{_WHOLE}test_flag_client.py::test_a_killed_server_changes_no_answer_and_a_restarted_one_is_read_again",
     ),

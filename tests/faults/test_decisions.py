@@ -1,4 +1,4 @@
-"""DP-01, DP-04, DP-05, DP-12, RC-07, RC-09: decisions that race, orders that stand, documents that are always whole."""
+"""DP-01, DP-03, DP-04, DP-05, DP-12: decisions that race, orders that stand, documents that are always whole."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import random
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -15,9 +14,10 @@ from time import monotonic
 
 import pytest
 
+from faults.deciding import outcomes, published
 from faults.reporting import Check
 from faults.sizes import FULL
-from logs import Log, batch, event
+from logs import Log
 from servers import wait_until
 from trimtab import FlagClient
 from trimtab.adapters.memory import MemoryPartition
@@ -36,34 +36,11 @@ STATES = 10_000 if FULL else 2_000
 THREADS, TURNS = 4, 60
 POLL_SECONDS = 0.5
 READS, READS_AT_ONCE = 100_000, 50
-EAGER = {"min_trials": 10, "cooldown_seconds": 0, "max_step": 0.02, "min_weight": 0.05}
 
 
 @pytest.fixture
-def log(server: EmbeddedServer) -> Iterator[Log]:
-    with connect(server.url) as client:
-        publications = RedisPublications(client)
-        publications.create_log(1)
-        yield Log(RedisPartition(client, 0), publications, constraints=EAGER)
-
-
-def outcomes(log: Log) -> None:
-    """b is better, so that every decision wants to move."""
-    now = log.store.now()
-    rows = [
-        event(variant=variant, occurred_at=now, metrics={"converted": int(number % 20 < won)})
-        for variant, won in (("control", 6), ("b", 12))
-        for number in range(1000)
-    ]
-    log.columns(batch(rows, sent_at=now, base=now, offsets=None))
-    log.drain()
-
-
-def published(log: Log) -> Allocation:
-    current = log.publications.read("checkout")
-    assert current is not None
-    assert current.allocation is not None
-    return current.allocation
+def log(eager_log: Log) -> Log:
+    return eager_log
 
 
 @pytest.mark.timeout(180)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from faults.reporting import Check
+from logs import definition
+from trimtab.adapters.memory import MemoryPartition, MemoryPublications
+from trimtab.client.control import Control
 from trimtab.engine import STRATEGIES, Engine, Observation, decide
 from trimtab.errors import ConfigurationError, InvalidInput
 from trimtab.schema.constraints import Constraints
@@ -137,6 +142,29 @@ def test_floors_that_do_not_fit_raise_even_without_data() -> None:
     seen = {variant: Observation(0, 0) for variant in WEIGHTS}
     with pytest.raises(ConfigurationError, match=r"add up to 1\.2"):
         Engine().compute(observations=seen, previous_weights=WEIGHTS, constraints=Constraints(min_weight=.4))
+
+
+def test_a_thousand_floors_of_a_hundredth_are_refused_with_the_largest_that_fits(check: Check) -> None:
+    """DP-08: by the library and where an experiment is defined; what the sentence advises is then taken."""
+    seen = {f"v{number}": Observation(0, 0) for number in range(1000)}
+    weights = dict.fromkeys(seen, 1 / 1000)
+    control = Control.over(MemoryPublications(), lambda _: MemoryPartition(), by="tester")
+
+    def compute(floor: float) -> None:
+        Engine().compute(observations=seen, previous_weights=weights, constraints=Constraints(min_weight=floor))
+
+    def create(floor: float) -> None:
+        variants = [{"id": name} for name in seen]
+        control.create(definition(variants=variants, constraints={"min_weight": floor}))
+
+    for attempt in (compute, create):
+        with pytest.raises(ConfigurationError, match="min_weight") as refused:
+            attempt(0.01)
+        named = re.search(r"highest is (0[\d.]+).* min_weight that fits all alike is (0[\d.]+)\.$", str(refused.value))
+        assert named, refused.value
+        attempt(float(named[2]))
+        check("DP-08", f"{attempt.__name__}: floor 0.01, largest 0.001",
+              f"{attempt.__name__}: floor {named[1]}, largest {named[2]}")  # fmt: skip
 
 
 def test_an_unknown_strategy_is_refused_with_the_list_of_known_ones() -> None:

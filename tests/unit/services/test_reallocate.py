@@ -7,9 +7,11 @@ from itertools import pairwise
 
 import pytest
 
+from faults.reporting import Check
 from logs import Log, batch, definition, event
-from trimtab.engine import decide
 from trimtab.errors import ConfigurationError, Conflict, IllegalTransition, InvalidInput
+from trimtab.fold import Cell
+from trimtab.schema.base import PARTS
 from trimtab.schema.control import StatusChange
 from trimtab.schema.decision import Decision, HoldCode, Outcome
 from trimtab.schema.experiment import Status
@@ -23,13 +25,13 @@ def running(**changes: object) -> tuple[Log, Reallocate]:
     return log, Reallocate(log.publications, lambda _: log.store)
 
 
-def outcomes(log: Log, n: int = 2000, seed: int = 1, **rates: float) -> None:
+def outcomes(log: Log, n: int = 2000, seed: int = 1, experiment: str = "checkout", **rates: float) -> None:
     """n outcomes per variant at the given rates, in the epoch in force, folded."""
     rng = random.Random(seed)
-    current = log.control.show("checkout").allocation
+    current = log.control.show(experiment).allocation
     assert current is not None
     rows = [
-        event(variant=v, epoch=current.epoch, metrics={"converted": int(rng.random() < rate)})
+        event(experiment_id=experiment, variant=v, epoch=current.epoch, metrics={"converted": int(rng.random() < rate)})
         for v, rate in rates.items()
         for _ in range(n)
     ]
@@ -53,6 +55,36 @@ def test_weights_move_towards_the_better_variant_by_at_most_a_step() -> None:
     assert seen[-1]["b"] == 995_000
 
 
+def test_a_jump_of_the_posterior_moves_no_part_by_more_than_the_step(check: Check) -> None:
+    """DP-07: each time another variant is the best one beyond doubt, so that it wants everything at once."""
+    variants = ("control", "b", "c")
+    log, reallocate = running(variants=[{"id": name} for name in variants])
+    log.drain()
+    parts, wanted, jumps, moves = log.control.show("checkout").parts, dict[str, float](), [0.0], []
+    for best in variants * 4:
+        state = log.state()
+        for name in variants:
+            state.trials[1, name] = 10_000
+            won = 5000 if name == best else 1000
+            state.cells[1, name, "converted"] = Cell(10_000, won, won)
+        log.store._state.stats["checkout"] = state.fields()  # type: ignore[attr-defined]
+        decision = reallocate.recompute("checkout")
+        jumps += [abs(decision.proposal[name] - wanted[name]) for name in wanted]
+        moves += [abs(decision.parts[name] - parts[name]) for name in variants]
+        parts, wanted = decision.parts, decision.proposal
+    observed = f"the proposal jumps by {max(jumps):.0%}, a part by {max(moves):,}"
+    check("DP-07", "a part by ≤ 200,000", observed, max(moves) <= 200_000 and max(jumps) > 0.99)
+
+
+def test_one_variant_has_everything_at_the_start_and_after_a_decision(check: Check) -> None:
+    """DP-09."""
+    log, reallocate = running(variants=[{"id": "control"}])
+    started = log.control.show("checkout").parts
+    outcomes(log, control=0.10)
+    decided = reallocate.recompute("checkout").parts
+    check("DP-09", [{"control": PARTS}] * 2, [started, decided])
+
+
 def test_a_move_is_published_announced_and_explained() -> None:
     log, reallocate = running()
     outcomes(log, control=0.10, b=0.14)
@@ -66,16 +98,6 @@ def test_a_move_is_published_announced_and_explained() -> None:
     assert log.control.explain("checkout") == decision
     log.drain()
     assert log.state().epochs[2].parts == decision.parts
-
-
-def test_a_decision_replayed_from_the_ledger_gives_the_same_parts() -> None:
-    log, reallocate = running()
-    outcomes(log, control=0.10, b=0.14)
-    reallocate.recompute("checkout")
-    entry = log.control.explain("checkout")
-    assert isinstance(entry, Decision)
-    again = Decision.model_validate_json(entry.model_dump_json())
-    assert decide(again.inputs).parts == entry.parts
 
 
 def test_a_dry_run_publishes_nothing() -> None:
@@ -93,6 +115,19 @@ def test_without_a_drain_the_weights_hold_and_the_reason_says_so() -> None:
     assert codes(decision)[0] is HoldCode.STALE
     assert "ingest worker" in decision.sentence
     assert decision.parts == log.control.show("checkout").parts
+
+
+def test_a_drain_that_is_silent_for_three_periods_holds_the_weights(check: Check) -> None:
+    """DP-06: though the evidence would move them, and moved them a period after the drain."""
+    log, reallocate = running(recompute_seconds=60)
+    outcomes(log, control=0.10, b=0.14)
+    log.clock.now += 60_000
+    assert reallocate.recompute("checkout", dry_run=True).outcome is Outcome.MOVE
+    log.clock.now += 3 * 60_000
+    before = log.control.show("checkout").parts
+    decision = reallocate.recompute("checkout")
+    after = log.control.show("checkout").parts
+    check("DP-06", f"hold stale, {before}", f"{decision.outcome} {' '.join(codes(decision))}, {after}")
 
 
 def test_unread_outcomes_hold_the_weights() -> None:
@@ -113,21 +148,27 @@ def test_a_gap_in_the_log_holds_the_weights() -> None:
     assert HoldCode.LOG_GAP in codes(reallocate.recompute("checkout"))
 
 
-def test_too_many_dead_letters_hold_that_experiment_and_no_other() -> None:
-    """IN-03: 6 % refused; outcomes are still folded, and a thousand good ones end the hold by themselves."""
+def test_too_many_dead_letters_hold_that_experiment_and_no_other(check: Check) -> None:
+    """IN-03: 6 % refused, or a hundred in a row; outcomes are still folded, and good ones end the hold."""
     log, reallocate = running()
-    log.control.create(definition(id="other", constraints=EAGER))
-    log.control.start("other")
+    for name in ("other", "young"):
+        log.control.create(definition(id=name, constraints=EAGER | {"min_trials": 0}))
+        log.control.start(name)
+    outcomes(log, experiment="other", control=0.10, b=0.14)
     outcomes(log, control=0.10, b=0.14)
-    log.columns(batch([event(experiment_id="other", variant=v) for v in ("control", "b") * 500]))
     log.columns(batch([event(variant="stranger")] * 60 + [event()] * 940))
-    assert log.drain().folded == 1940
+    log.columns(batch([event(experiment_id="young", variant="stranger")] * 100))
+    assert log.drain().folded == 940
     held = reallocate.recompute("checkout")
-    assert codes(held) == [HoldCode.DEAD_LETTERS]
+    found = [(each.outcome.value, codes(each)) for each in (held, *map(reallocate.recompute, ("young", "other")))]
+    dead = ("hold", [HoldCode.DEAD_LETTERS])
+    assert found == [dead, dead, ("move", [])]
+    check("IN-03", "60 of 1,000: hold dead_letters; 100 in a row: hold dead_letters; another: move",
+          "60 of 1,000: {} {}; 100 in a row: {} {}; another: {}".format(
+              *(word for outcome, reasons in found for word in (outcome, *reasons))))  # fmt: skip
     assert (held.outcome, held.parts) == (Outcome.HOLD, {"control": 500_000, "b": 500_000})
     assert "More than 50 of the last 1,000 events were refused, mostly as unknown_variant" in held.sentence
     assert held.reasons[0].numbers["dead_unknown_variant"] == 60
-    assert HoldCode.DEAD_LETTERS not in codes(reallocate.recompute("other"))
     outcomes(log, n=500, control=0.10, b=0.14)
     assert reallocate.recompute("checkout").outcome is Outcome.MOVE
 
@@ -209,21 +250,24 @@ def test_a_decision_is_overdue_after_two_periods() -> None:
     assert reallocate.overdue(1, log.clock.now + 20_001) == []
 
 
-def test_a_variant_added_later_enters_at_its_floor_and_waits_there_for_its_evidence() -> None:
+def test_a_variant_added_later_enters_at_its_floor_and_waits_there_for_its_evidence(check: Check) -> None:
+    """DP-11: at its floor at once, there until it has 300 trials, and nobody's share ever jumps beyond the step."""
     log, reallocate = running(constraints=EAGER | {"min_weight": 0.05})
     outcomes(log, control=0.10, b=0.14)
     reallocate.recompute("checkout")
     log.control.add_variant("checkout", "c")
-    assert log.control.show("checkout").parts["c"] == 0
+    seen = [log.control.show("checkout").parts]
     log.drain()
-    assert reallocate.recompute("checkout").parts["c"] == 50_000
-    before = log.control.show("checkout").parts
-    outcomes(log, n=100, control=0.10, b=0.14, c=0.5)
-    after = reallocate.recompute("checkout").parts
-    assert after["c"] == 50_000, "100 of the 300 trials it needs"
-    assert after["b"] != before["b"], "while the others move"
-    outcomes(log, n=300, control=0.10, b=0.14, c=0.5)
-    assert reallocate.recompute("checkout").parts["c"] > 50_000
+    seen.append(reallocate.recompute("checkout").parts)
+    for n in (100, 300, 300):
+        outcomes(log, n=n, control=0.10, b=0.14, c=0.5)
+        seen.append(reallocate.recompute("checkout").parts)
+    assert seen[2]["b"] != seen[1]["b"], "while the others move"
+    shares = [parts["c"] for parts in seen]
+    jump = max(abs(after[name] - before[name]) for before, after in pairwise(seen) for name in after)
+    check("DP-11", "c: 0, 50,000, 50,000, then up; steps ≤ 200,000",
+          f"c: {', '.join(f'{share:,}' for share in shares)}; steps ≤ {jump:,}",
+          shares[:3] == [0, 50_000, 50_000] and shares[2] < shares[3] < shares[4] and jump <= 200_000)  # fmt: skip
 
 
 def test_at_a_low_floor_a_late_variant_waits_where_its_evidence_comes_soon_enough() -> None:
@@ -267,7 +311,8 @@ def test_a_late_variant_takes_from_the_others_by_evidence_not_evenly() -> None:
     assert reallocate.recompute("checkout").parts == {"control": 5_000, "b": 795_000, "c": 200_000}
 
 
-def test_a_retired_variant_has_no_traffic_at_once_and_its_history_stays() -> None:
+def test_a_retired_variant_has_no_traffic_at_once_and_its_history_stays(check: Check) -> None:
+    """DP-10."""
     log, reallocate = running(variants=[{"id": "control"}, {"id": "b"}, {"id": "c"}])
     outcomes(log, control=0.10, b=0.14, c=0.12)
     log.control.retire_variant("checkout", "b", reason="too slow")
@@ -275,10 +320,10 @@ def test_a_retired_variant_has_no_traffic_at_once_and_its_history_stays() -> Non
     outcomes(log, control=0.10, c=0.14)
     log.row(event(variant="b", epoch=1))
     log.drain()
-    decision = reallocate.recompute("checkout")
-    assert decision.parts["b"] == 0
-    assert sum(decision.parts.values()) == 1_000_000
-    assert log.cell("b").n == 2001, "late outcomes of the retired one still count"
+    parts = reallocate.recompute("checkout").parts
+    check("DP-10", f"b 0 of {PARTS:,}, its history 2,001 outcomes, the late one too",
+          f"b {parts['b']:,} of {sum(parts.values()):,}, its history {log.cell('b').n:,} outcomes, "
+          "the late one too")  # fmt: skip
 
 
 @pytest.mark.parametrize(
