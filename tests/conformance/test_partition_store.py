@@ -150,6 +150,25 @@ def test_a_deleted_state_is_rebuilt_bit_for_bit(partition: PartitionStore, start
     check("EO-16", f"from {start}: {before[:16]}", f"from {start}: {digest(partition)[:16]}")
 
 
+def test_slots_under_a_cap_are_found_by_whoever_remembers_none(partition: PartitionStore) -> None:
+    """Each process that folds on asks the store; snapshot and rebuild hold the marks, and come to the same."""
+    log = Log(partition, max_outcomes_per_unit_hour=5)
+    now = partition.now()
+    for number in range(12):
+        some = [event(unit_id=f"u{place // 2}", event_id=f"{number}-{place}") for place in range(600)]
+        log.columns(batch(some, base=now, offsets=[0] * 600, sent_at=now))
+        log.drain()
+    assert (log.state().counters["folded"], log.state().counters["capped"]) == (300 * 5, 300 * 19)
+    assert rebuild(partition, verify=True).identical
+    assert Maintain(partition, retention_bytes=1).trim()
+    log.row(event(unit_id="u0", occurred_at=now))
+    log.row(event(unit_id="u300", occurred_at=now))
+    log.drain()
+    report = rebuild(partition, verify=True)
+    assert (report.from_snapshot != "0-0", report.identical) == (True, True)
+    assert (log.state().counters["folded"], log.state().counters["capped"]) == (300 * 5 + 1, 300 * 19 + 1)
+
+
 def test_a_rebuild_replaces_what_was_damaged(partition: PartitionStore) -> None:
     log = filled(partition)
     good = partition.dump()

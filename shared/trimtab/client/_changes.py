@@ -18,6 +18,7 @@ CHANGEABLE = frozenset(
         "description",
         "exposure_tokens",
         "half_life_seconds",
+        "max_outcomes_per_unit_hour",
         "min_sample_size",
         "objective",
         "planned_units",

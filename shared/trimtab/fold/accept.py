@@ -38,6 +38,7 @@ class Accepted:
     unstamped: Mask | bool
     unit_ids: list[str] | None
     event_ids: list[Any] | None
+    unit_cap: int | None  # how many outcomes of one unit count in an hour
     imported: bool
     together: bool  # whether all came in one entry
 
@@ -127,6 +128,7 @@ def accept(
         unstamped=unstamped if isinstance(unstamped, bool) else _cut(unstamped, keep),
         unit_ids=_cut_list(unit_ids, keep),
         event_ids=_cut_list(table.event_ids, keep),
+        unit_cap=_unit_cap(table, owner),
         imported=table.imported,
         together=len(table.entries) == 1,
     )
@@ -258,10 +260,14 @@ def _expectation(metric: Metric) -> str:
 
 
 def _check_units(table: Table, owner: ExperimentState, refusals: _Refusals) -> list[Any] | None:
-    """Unit ids, where the experiment counts units."""
-    if owner.definition.unit != "unit":
+    """Unit ids, where the experiment counts units, or so many outcomes of each."""
+    cap = _unit_cap(table, owner)
+    if owner.definition.unit == "unit":
+        detail = "unit_id is missing, and this experiment counts every unit once"
+    elif cap is not None:
+        detail = f"unit_id is missing, and this experiment counts at most {cap} outcomes of a unit in an hour"
+    else:
         return None
-    detail = "unit_id is missing, and this experiment counts every unit once"
     if table.unit_ids is None:
         refusals.mark(np.True_, DeadLetterCode.MISSING_UNIT, detail)
         return None
@@ -269,6 +275,11 @@ def _check_units(table: Table, owner: ExperimentState, refusals: _Refusals) -> l
         refusals.mark(_where(table.unit_ids, lambda unit: unit is None), DeadLetterCode.MISSING_UNIT, detail)
         refusals.mark(_where(table.unit_ids, _is_no_id), DeadLetterCode.INVALID_FIELD, _ID_RULE.format("unit_id"))
     return table.unit_ids
+
+
+def _unit_cap(table: Table, owner: ExperimentState) -> int | None:
+    """The cap on a unit's outcomes in an hour; imports have none, for a person chose what is in them."""
+    return None if table.imported else owner.definition.max_outcomes_per_unit_hour
 
 
 def _check_event_ids(table: Table, refusals: _Refusals) -> None:

@@ -1,10 +1,10 @@
 """Which events were counted before: by event id within the horizon, by unit for an experiment's life.
 
-A mark is a 19-digit integer made of a digest of the id. Marks of one scope (an experiment's units, its imports, or
-one hour of its events) live in small integer sets: a set of at most 512 integers costs Redis 8 bytes a mark
-(measured: 9.0 with its key). So that sets stay small without knowing the traffic beforehand, a scope opens level
-after level: level L has 8ᴸ sets of 256 marks on average, and the i-th mark's level depends on i alone, so that the
-same log always fills the same sets.
+A mark is a 19-digit integer made of a digest of the id. Marks of one scope (an experiment's units, its imports, one
+hour of its events, or of the slots of `caps`) live in small integer sets: a set of at most 512 integers costs Redis
+8 bytes a mark (measured: 9.0 with its key). So that sets stay small without knowing the traffic beforehand, a scope
+opens level after level: level L has 8ᴸ sets of 256 marks on average, and the i-th mark's level depends on i alone, so
+that the same log always fills the same sets.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MARKS_PER_SET = 256  # half of Redis' default set-max-intset-entries: chance mak
 GROWTH = 8
 
 # Marks have exactly 19 digits, so that many travel as one string cut into equal pieces; they fit a signed 64-bit.
-_SMALLEST_MARK, _MARKS = 10**18, 8 * 10**18
+SMALLEST_MARK, MARKS = 10**18, 8 * 10**18
 
 
 def marks_of(identifiers: Iterable[str]) -> IdArray:
@@ -35,7 +35,7 @@ def marks_of(identifiers: Iterable[str]) -> IdArray:
     BLAKE2b rather than a fast hash, so that nobody can craft an id that takes the mark of another's.
     """
     digests = b"".join([blake2b(text.encode(), digest_size=8).digest() for text in identifiers])
-    return (np.frombuffer(digests, dtype=">u8") % _MARKS + _SMALLEST_MARK).astype(np.int64)
+    return (np.frombuffer(digests, dtype=">u8") % MARKS + SMALLEST_MARK).astype(np.int64)
 
 
 def unit_scope(experiment_id: str) -> str:
@@ -50,10 +50,14 @@ def hour_scope(experiment_id: str, hour: int) -> str:
     return f"{experiment_id}:h{hour}"
 
 
+def slot_scope(experiment_id: str, hour: int) -> str:
+    return f"{experiment_id}:s{hour}"
+
+
 def expires_at(scope: str, horizon: int) -> int | None:
     """When the log's clock makes a scope's marks unreachable; None where only the experiment's end does."""
     kind = scope.rpartition(":")[2]
-    return (int(kind[1:]) + 1) * HOUR + horizon if kind[0] == "h" and kind[1:].isdigit() else None
+    return (int(kind[1:]) + 1) * HOUR + horizon if kind[0] in "hs" and kind[1:].isdigit() else None
 
 
 def levels(count: int) -> Iterator[tuple[int, int, int]]:
@@ -85,19 +89,12 @@ def _spread(scope: str, level: int, sets: int, marks: IdArray) -> Iterator[tuple
 
 
 @dataclass(slots=True)
-class Scope:
-    """The marks that entries ask for in one scope, which holds `count` already; `rows` and `marks` in log order."""
+class Lookup:
+    """Marks to look for in one scope, which holds `count` already."""
 
     name: str
     count: int
-    rows: Integers
-    marks: IdArray
-    unique: IdArray = field(init=False)  # sorted
-    _first: Integers = field(init=False)  # where each of `unique` stands first
-    _which: Integers = field(init=False)  # which of `unique` each row asks for
-
-    def __post_init__(self) -> None:
-        self.unique, self._first, self._which = np.unique(self.marks, return_index=True, return_inverse=True)
+    unique: IdArray
 
     def lookups(self) -> dict[str, IdArray]:
         """Which marks to look for in which sets."""
@@ -112,20 +109,6 @@ class Scope:
                 known[places] |= seen[name]
         return known
 
-    def firsts(self) -> Integers:
-        """For each row, the row at which its mark stands first."""
-        return self.rows[self._first[self._which]]
-
-    def first_seen(self, known: Mask, among: Mask | None = None) -> tuple[Integers, IdArray]:
-        """Rows whose mark is new and first of its kind, and those marks in log order; `among` narrows the rows."""
-        if among is None:
-            places = np.sort(self._first[~known])
-        else:
-            able = np.flatnonzero(among[self.rows])
-            unique, first = np.unique(self._which[able], return_index=True)
-            places = np.sort(able[first[~known[unique]]])
-        return self.rows[places], self.marks[places]
-
     def place(self, new: IdArray) -> dict[str, IdArray]:
         """The sets that take the scope's `new` marks, which follow those it has."""
         buckets: dict[str, IdArray] = {}
@@ -134,3 +117,31 @@ class Scope:
             if len(share):
                 buckets |= {name: part for name, part, _ in _spread(self.name, level, sets, share)}
         return buckets
+
+
+@dataclass(slots=True)
+class Scope(Lookup):
+    """The marks that entries ask for in one scope; `rows` and `marks` in log order, `unique` sorted."""
+
+    unique: IdArray = field(init=False)
+    rows: Integers
+    marks: IdArray
+    which: Integers = field(init=False)  # which of `unique` each row asks for
+    _first: Integers = field(init=False)  # where each of `unique` stands first
+
+    def __post_init__(self) -> None:
+        self.unique, self._first, self.which = np.unique(self.marks, return_index=True, return_inverse=True)
+
+    def firsts(self) -> Integers:
+        """For each row, the row at which its mark stands first."""
+        return self.rows[self._first[self.which]]
+
+    def first_seen(self, known: Mask, among: Mask | None = None) -> tuple[Integers, IdArray]:
+        """Rows whose mark is new and first of its kind, and those marks in log order; `among` narrows the rows."""
+        if among is None:
+            places = np.sort(self._first[~known])
+        else:
+            able = np.flatnonzero(among[self.rows])
+            unique, first = np.unique(self.which[able], return_index=True)
+            places = np.sort(able[first[~known[unique]]])
+        return self.rows[places], self.marks[places]

@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from itertools import chain
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from trimtab.fold.accept import Accepted
 from trimtab.fold.aggregate import exact_cells
 from trimtab.fold.commit import Commit, IdArray
-from trimtab.fold.dedupe import (
-    HOUR,
-    Integers,
-    Mask,
-    Scope,
-    all_buckets,
-    expires_at,
-    hour_scope,
-    import_scope,
-    marks_of,
-    unit_scope,
-)
+from trimtab.fold.dedupe import Integers, Mask, Scope, all_buckets, expires_at
 from trimtab.fold.findings import Findings
+from trimtab.fold.questions import Questions
 from trimtab.fold.state import (
     Cell,
     ExperimentState,
@@ -39,95 +27,21 @@ from trimtab.fold.state import (
 from trimtab.fold.survey import HORIZON
 
 
-@dataclass(slots=True)
-class Questions:
-    """The marks that the surveyed events ask for, by experiment."""
-
-    events: dict[str, list[Scope]] = field(default_factory=dict)
-    units: dict[str, Scope] = field(default_factory=dict)
-    conflicts: Counter[str] = field(default_factory=Counter)  # repeated events that say something else than the first
-
-    def scopes(self) -> Iterator[Scope]:
-        """Every scope that is asked for, each once."""
-        yield from chain.from_iterable(self.events.values())
-        yield from self.units.values()
-
-
-def ask(found: Findings) -> Questions:
-    """What must be known of earlier events before the surveyed ones can be counted."""
-    questions, counts = Questions(), found.start.scopes
-    for name, tables in found.accepted.items():
-        first_rows = np.cumsum([0, *(table.n for table in tables)]).tolist()
-        scopes: list[Scope] = []
-        for start, table in zip(first_rows[:-1], tables, strict=True):
-            own = _event_scopes(name, table, start, counts)
-            scopes += own
-            if table.together:  # across entries it would depend on which of them were read together
-                questions.conflicts[name] += sum(_conflicts(table, scope, start) for scope in own)
-        if scopes:
-            questions.events[name] = _join(scopes)
-        if tables[0].unit_ids is not None:
-            units = marks_of(unit for table in tables for unit in table.unit_ids or ())
-            scope = unit_scope(name)
-            questions.units[name] = Scope(scope, counts.get(scope, 0), np.arange(len(units)), units)
-    return questions
-
-
-def _event_scopes(name: str, table: Accepted, start: int, counts: Mapping[str, int]) -> list[Scope]:
-    if table.event_ids is None:
-        return []
-    ids = table.event_ids
-    rows = np.array([row for row, event_id in enumerate(ids) if event_id is not None], dtype=np.int64)
-    marks = marks_of(event_id for event_id in ids if event_id is not None)
-    if table.imported:
-        scope = import_scope(name)
-        return [Scope(scope, counts.get(scope, 0), rows + start, marks)]
-    hours = table.occurred_at[rows] // HOUR
-    scopes = []
-    for hour in np.unique(hours).tolist():
-        scope, inside = hour_scope(name, hour), hours == hour
-        scopes.append(Scope(scope, counts.get(scope, 0), rows[inside] + start, marks[inside]))
-    return scopes
-
-
-def _conflicts(table: Accepted, scope: Scope, start: int) -> int:
-    """How many repetitions in one batch say something else than the first of their id, which is the one that counts."""
-    if len(scope.unique) == len(scope.marks):
-        return 0
-    rows, firsts = scope.rows - start, scope.firsts() - start
-    differ = table.cell[rows] != table.cell[firsts]
-    for metric, values in table.values.items():
-        differ |= values[rows] != values[firsts]
-        given = table.present[metric]
-        if given is not None:
-            differ |= given[rows] != given[firsts]
-    return int(differ.sum())
-
-
-def _join(scopes: list[Scope]) -> list[Scope]:
-    """Scopes of one name as one, in log order."""
-    groups: dict[str, list[Scope]] = {}
-    for scope in scopes:
-        groups.setdefault(scope.name, []).append(scope)
-    return [
-        Scope(name, group[0].count, np.concatenate([s.rows for s in group]), np.concatenate([s.marks for s in group]))
-        for name, group in groups.items()
-    ]
-
-
 def settle(found: Findings, questions: Questions, known: Mapping[str, Mask]) -> Commit:
     """Count what is new, and gather all that changed; `found.state` is then the state after the commit.
 
-    `known` tells for each scope that is asked for which of its unique marks are set already.
+    `known` are the answers to the questions: for each of their scopes, which of its unique marks are set already.
     """
     state = found.state
     commit = Commit(expected=found.start.cursor, partition={}, dead=found.letters)
     for name, tables in found.accepted.items():
         owner = state.experiments[name]
         assert owner is not None, "the survey accepts events of defined experiments only"
-        fresh = _fresh_rows(name, sum(table.n for table in tables), questions, known, state, commit)
+        n = sum(table.n for table in tables)
+        fresh = _fresh_rows(name, n, questions, known, state, commit)
+        within = _rows_within_caps(name, n, fresh, questions, state, commit)
         owner.counters["conflicts"] += questions.conflicts[name]
-        _count(owner, state, tables, fresh, commit.experiments.setdefault(name, {}))
+        _count(owner, state, tables, fresh, within, commit.experiments.setdefault(name, {}))
     _write_heads(found, commit)
     _forget(found, commit)
     commit.producers = {name: str(state.producers[name]) for name in found.numbered if name in state.producers}
@@ -156,6 +70,21 @@ def _fresh_rows(
     return fresh
 
 
+def _rows_within_caps(
+    name: str, n: int, fresh: Mask | None, questions: Questions, state: PartitionState, commit: Commit
+) -> Mask | None:
+    """Of the fresh rows those that count, None for all; the slots that they take go into the commit."""
+    if name not in questions.slots:
+        return fresh
+    within = np.ones(n, dtype=np.bool_) if fresh is None else fresh.copy()
+    for slots in questions.slots[name]:
+        rows, marks = slots.admit(fresh)
+        within[slots.asked.rows] = False
+        within[rows] = True
+        _mark(slots.asked, marks, state, commit)
+    return within
+
+
 def _mark(scope: Scope, marks: IdArray, state: PartitionState, commit: Commit) -> None:
     if len(marks):
         commit.marks.update(scope.place(marks))
@@ -165,19 +94,26 @@ def _mark(scope: Scope, marks: IdArray, state: PartitionState, commit: Commit) -
 
 
 def _count(
-    owner: ExperimentState, state: PartitionState, tables: list[Accepted], fresh: Mask | None, changed: dict[str, str]
+    owner: ExperimentState,
+    state: PartitionState,
+    tables: list[Accepted],
+    fresh: Mask | None,
+    within: Mask | None,
+    changed: dict[str, str],
 ) -> None:
-    """Add the fresh rows of each table to the experiment's cells, trials and counters."""
+    """Add the rows of each table that are fresh and within the cap to the experiment's cells, trials and counters."""
     before = owner.counters.copy()
     start = 0
     for table in tables:
-        rows = None if fresh is None else fresh[start : start + table.n]
+        place = slice(start, start + table.n)
         start += table.n
+        rows = None if within is None else within[place]
         counted = table.n if rows is None else int(rows.sum())
-        owner.counters["folded"] += counted
-        owner.counters["duplicates"] += table.n - counted
-        state.counters["folded"] += counted
-        state.counters["duplicates"] += table.n - counted
+        first_seen = table.n if fresh is None else int(fresh[place].sum())
+        for counters in (owner.counters, state.counters):
+            counters["folded"] += counted
+            counters["duplicates"] += table.n - first_seen
+            counters["capped"] += first_seen - counted
         if counted:
             _add_trials(owner, table, rows, changed)
             _add_values(owner, table, rows, changed)

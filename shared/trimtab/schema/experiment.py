@@ -17,6 +17,7 @@ from trimtab.schema.thresholds import DecisionThresholds
 
 MAX_VARIANTS = 1000
 MAX_METRICS = 32  # an event carries at most 32 fields (RELIABILITY §4)
+MOST_OUTCOMES_PER_UNIT_HOUR = 100  # more in an hour are a stream of readings, and no cap
 # |value| · scale stays below 2⁵³, so that a value survives JSON, Lua and a float64 column unchanged.
 MAX_SCALED_VALUE = 2**53 - 1
 
@@ -150,6 +151,11 @@ class Experiment(Schema):
         "unit",
         description="One trial is a unit, counted once, or an event; `event` forgoes SRM and always-valid claims.",
     )
+    max_outcomes_per_unit_hour: Annotated[int, Field(ge=1, le=MOST_OUTCOMES_PER_UNIT_HOUR)] | None = Field(
+        None,
+        description="With unit `event`: how many outcomes of one unit count that occurred in the same hour; the first "
+        "that come do, imports have no cap. Default: all count.",
+    )
     strategy: Annotated[str, Field(max_length=64)] = Field(
         "thompson",
         description="How evidence becomes shares: one of ours, or one of your own, whose name has a dot.",
@@ -250,6 +256,15 @@ class Experiment(Schema):
         if repeated := _first_repeated([variant.id for variant in variants]):
             raise ValueError(f"variant id {repeated!r} is used twice")
         return variants
+
+    @model_validator(mode="after")
+    def _only_events_are_capped(self) -> Self:
+        if self.max_outcomes_per_unit_hour is not None and self.unit == "unit":
+            raise ValueError(
+                "max_outcomes_per_unit_hour belongs to unit 'event'; with unit 'unit' each unit counts once anyway: "
+                "leave it out, or choose unit 'event'"
+            )
+        return self
 
     @model_validator(mode="after")
     def _objective_fits(self) -> Self:

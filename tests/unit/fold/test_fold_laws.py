@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from hypothesis import given, settings
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 from logs import HOUR, NOW, Log, batch, event
 from trimtab.fold import ask, decode, mentioned, settle, survey
+from trimtab.fold.dedupe import Lookup, Mask
 from trimtab.ports import PartitionStore
 from trimtab.schema.control import ClockTick, Compaction, ControlEntry, EpochStart, StatusChange
 from trimtab.schema.experiment import Status
@@ -36,6 +39,12 @@ events = st.lists(
 )
 
 
+def look_up(store: PartitionStore, lookups: Sequence[Lookup]) -> dict[str, Mask]:
+    """Which marks are set, with nothing remembered."""
+    seen = store.seen({name: marks for lookup in lookups for name, marks in lookup.lookups().items()})
+    return {lookup.name: lookup.known(seen) for lookup in lookups}
+
+
 def fold_in_pieces(store: PartitionStore, sizes: list[int]) -> dict[str, object]:
     """Fold the whole log, so many entries at a time; returns the state."""
     place = 0
@@ -48,8 +57,7 @@ def fold_in_pieces(store: PartitionStore, sizes: list[int]) -> dict[str, object]
         state.experiments |= store.load_experiments(sorted(mentioned(reading)))
         found = survey(state, reading)
         questions = ask(found)
-        seen = store.seen({name: marks for scope in questions.scopes() for name, marks in scope.lookups().items()})
-        assert store.commit(settle(found, questions, {scope.name: scope.known(seen) for scope in questions.scopes()}))
+        assert store.commit(settle(found, questions, questions.answer(partial(look_up, store))))
         place += 1
 
 

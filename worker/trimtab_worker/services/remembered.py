@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from trimtab.fold.commit import IdArray
-from trimtab.fold.dedupe import Mask, Scope
+from trimtab.fold.dedupe import Lookup, Mask
 
 # 8 bytes each: 32 MiB. A scope that outgrows what is left is asked for at the server again.
 MOST_MARKS = 4 * 2**20
@@ -25,14 +25,14 @@ class RememberedMarks:
     runs: dict[str, list[IdArray]] = field(default_factory=dict)
     total: int = 0
 
-    def holds(self, scope: Scope) -> bool:
+    def holds(self, scope: Lookup) -> bool:
         """Whether all marks of the scope are remembered; those of an empty one are."""
         if scope.count == 0 and scope.name not in self.runs:
             self.runs[scope.name] = []
         return scope.name in self.runs
 
-    def known(self, scope: Scope) -> Mask:
-        """Which of the scope's unique marks are set."""
+    def known(self, scope: Lookup) -> Mask:
+        """Which of the marks that are looked for are set."""
         found = np.zeros(len(scope.unique), dtype=np.bool_)
         for run in self.runs[scope.name]:
             places = np.minimum(np.searchsorted(run, scope.unique), len(run) - 1)
