@@ -144,29 +144,6 @@ HELD_BY: dict[str, tuple[str, ...]] = {
         f"{_UNIT}worker/test_celery_settings.py::test_a_message_is_not_redelivered_while_it_may_still_run",
         "tests/architecture/test_celery_code.py::test_no_code_uses",
     ),
-    "FC-01": (
-        f"{_WHOLE}test_flag_client.py::test_a_killed_server_changes_no_answer_and_a_restarted_one_is_read_again",
-    ),
-    "FC-02": (
-        f"{_WHOLE}test_flag_client.py::test_without_a_server_the_default_is_served_and_building_the_client_does_not_raise",
-    ),
-    "FC-03": (
-        f"{_WHOLE}test_flag_client.py::test_past_its_time_an_allocation_is_served_as_stale_and_a_renewal_ends_that",
-    ),
-    "FC-04": (
-        f"{_WHOLE}test_flag_client.py::test_backward_and_damaged_documents_are_ignored_and_counted_once",
-        f"{_UNIT}client/test_holdings.py::test_a_damaged_document_is_ignored_and_counted",
-    ),
-    "FC-05": (f"{_UNIT}client/test_holdings.py::test_within_an_incarnation_only_higher_revisions_are_accepted",),
-    "FC-06": (
-        f"{_UNIT}client/test_bucketing.py::test_buckets_of_numbered_users_are_uniform",
-        f"{_UNIT}client/test_bucketing.py::test_a_change_of_weights_moves_its_total_variation_of_users",
-    ),
-    "FC-07": (
-        f"{_UNIT}client/test_holdings.py::"
-        "test_staleness_begins_at_one_instant_however_often_the_clock_is_read",
-        f"{_WHOLE}test_flag_faults.py::test_a_wrong_clock_neither_hides_staleness_nor_invents_it",
-    ),
     "SE-01": (
         f"{_WHOLE}test_celery_app.py::test_hostile_messages_run_no_code_change_nothing_and_kill_nobody",
     ),

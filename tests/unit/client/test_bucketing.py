@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import chisquare
 
 from bucket_rule import program, questions
+from faults.reporting import Check
 from trimtab.client.bucketing import bucket
 from trimtab.layout import initial_ranges, largest_remainder, relayout
 from trimtab.schema.allocation import Slice
+from trimtab.schema.base import PARTS
 
 VECTORS = Path(__file__).parents[3] / "deploy" / "bucket_vectors.json"
 MASK = 0xFFFFFFFF
+Integers = npt.NDArray[np.int64]
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 
 
@@ -59,14 +66,43 @@ def test_the_program_on_the_page_of_the_rule_gives_every_bucket() -> None:
     assert (names["variant"](document, "x"), names["variant"](document, "y")) == ("b", "a")
 
 
-def test_buckets_of_numbered_users_are_uniform() -> None:
-    """χ² over 1,000 cells has mean 999 and sd √(2·999) = 44.7; six sd are passed by chance less than once in 10⁸."""
-    units, cells = 200_000, [0] * 1000
-    for number in range(units):
-        cells[bucket("5f3a9c0de1b2a478", f"user-{number}") // 1000] += 1
-    expected = units / len(cells)
-    chi_square = sum((count - expected) ** 2 / expected for count in cells)
-    assert abs(chi_square - 999) < 6 * 44.7
+VARIANTS = "abcd"
+WEIGHTS = [
+    (0.5, 0.5, 0, 0),
+    (0.6, 0.4, 0, 0),
+    (0.34, 0.33, 0.33, 0),
+    (0.05, 0.9, 0.049, 0.001),
+    (0.25, 0.25, 0.25, 0.25),
+    (0, 0.125, 0.875, 0),
+]
+"""Six allocations, one after another."""
+
+
+def test_a_million_units_are_dealt_by_weight_and_a_change_moves_its_total_variation(check: Check) -> None:
+    """FC-06. Units are independent draws of a bucket: of N, a change of total variation t moves N·t, sd √(N·t(1 − t)).
+
+    The units are always the same, so nothing here fails by chance; a fair rule had one chance in 1,000 for each p, and
+    one in 15,000 for each of the four sd.
+    """
+    units = 1_000_000
+    buckets = np.array([bucket("5f3a9c0de1b2a478", f"user-{number}") for number in range(units)])
+    parts = [largest_remainder(dict(zip(VARIANTS, weights, strict=True))) for weights in WEIGHTS]
+    layouts = [initial_ranges(parts[0])]
+    for wanted in parts[1:]:
+        layouts.append(relayout(layouts[-1], wanted))
+    p, off = [chisquare(np.bincount(buckets // 1000, minlength=1000)).pvalue], []
+    for ranges, weights in zip(layouts, np.array(WEIGHTS), strict=True):
+        dealt = np.bincount(_owners(ranges)[buckets], minlength=len(VARIANTS))
+        assert dealt[weights == 0].sum() == 0
+        p.append(chisquare(dealt[weights > 0], units * weights[weights > 0]).pvalue)
+    for before, after in pairwise(layouts):
+        assert _moved(before, after) == _total_variation(before, after), "of the buckets, to the last one"
+        t = _total_variation(before, after) / PARTS
+        off.append((np.count_nonzero(_owners(before)[buckets] != _owners(after)[buckets]) - units * t) / (units * t * (1 - t)) ** 0.5)
+    observed = f"χ² p ≥ {min(p):.3f}, {len(off)} changes within {max(map(abs, off)):.1f} sd of it"
+    check("FC-06", "χ² p > .001, 5 changes within 4 sd of their total variation", observed,
+          min(p) > 0.001 and len(off) == 5 and max(map(abs, off)) < 4)  # fmt: skip
+    assert _moved(layouts[3], initial_ranges(parts[4])) > _total_variation(layouts[3], layouts[4]), "laid out anew"
 
 
 def test_two_salts_bucket_independently() -> None:
@@ -78,14 +114,16 @@ def test_two_salts_bucket_independently() -> None:
     assert chi_square < 99 + 6 * (2 * 99) ** 0.5
 
 
-def test_a_change_of_weights_moves_its_total_variation_of_users() -> None:
-    """100,000 units at a total variation of .1: 10,000 ± 6 · √(100,000 · .1 · .9) = 570 users change."""
-    before = initial_ranges(largest_remainder({"a": 0.5, "b": 0.3, "c": 0.2}))
-    after = relayout(before, largest_remainder({"a": 0.4, "b": 0.35, "c": 0.25}))
-    buckets = [bucket("salt", f"user-{number}") for number in range(100_000)]
-    changed = sum(_owner(before, place) != _owner(after, place) for place in buckets)
-    assert abs(changed - 10_000) < 570
+def _owners(ranges: tuple[Slice, ...]) -> Integers:
+    """Who owns each bucket, as a place among the variants."""
+    return np.repeat([VARIANTS.index(variant) for variant, _, _ in ranges], [end - start for _, start, end in ranges])
 
 
-def _owner(ranges: tuple[Slice, ...], place: int) -> str:
-    return next(variant for variant, start, end in ranges if start <= place < end)
+def _moved(before: tuple[Slice, ...], after: tuple[Slice, ...]) -> int:
+    return int(np.count_nonzero(_owners(before) != _owners(after)))
+
+
+def _total_variation(before: tuple[Slice, ...], after: tuple[Slice, ...]) -> int:
+    """In buckets: half of what all shares change by."""
+    shares = (np.bincount(_owners(ranges), minlength=len(VARIANTS)) for ranges in (before, after))
+    return int(abs(np.subtract(*shares)).sum() // 2)
