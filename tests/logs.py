@@ -81,6 +81,8 @@ class Log:
         self.clock = Clock()
         self.store = store if store is not None else MemoryPartition(clock=self.clock)
         self.publications = publications if publications is not None else MemoryPublications()
+        if isinstance(self.publications, MemoryPublications):
+            self.publications.life = ""  # beside a real log they do not know which process of the server answers
         self.control = Control.over(self.publications, lambda _: self.store, by="tester")
         self.experiment = self.control.create(definition(**changes)).id
         self.control.start(self.experiment)

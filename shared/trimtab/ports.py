@@ -78,8 +78,12 @@ class EventLog(Protocol):
             ConfigurationError: the log demands a signature that this process cannot give.
         """
 
-    def announce(self, experiment_id: str, epoch: int, payload: bytes) -> bool:
-        """Add an epoch's control entry, unless this or a later epoch was announced before; False says so."""
+    def announce(self, experiment_id: str, epoch: int, payload: bytes, life: str = "") -> bool:
+        """Add an epoch's control entry, unless this or a later epoch was announced before; False says so.
+
+        `life` is the server's life in which the number was chosen: in another it may have been given out and lost, so
+        that it is refused too. Empty: nobody knows.
+        """
 
     def announced(self, experiment_id: str) -> int:
         """The last epoch announced for the experiment; 0 before the first."""
@@ -213,11 +217,8 @@ class Published:
     claims: str = ""  # what sequential tests carry from look to look, JSON
     excused: tuple[str, ...] = ()  # variants that a person let run on although they were halted
     life: str = ""  # which life of the server this was read from; "" where it does not say
-
-    @property
-    def restored(self) -> bool:
-        """Whether the server began another life since the last publication, and may have lost some of them."""
-        return self.allocation is not None and self.allocation.incarnation != self.incarnation
+    restored: bool = False  # that life began since the last publication, so that newer ones may be lost
+    epochs_from: int = 1  # the least number for a new epoch of this incarnation: lower ones may be lost with their log
 
     @property
     def parts(self) -> dict[str, int]:
@@ -240,6 +241,7 @@ class Publication:
     claims: str = ""
     excused: tuple[str, ...] = ()
     life: str = ""
+    epochs_from: int = 1
     replaces: tuple[int, int] | None = field(default=None)  # (number, repeats) of the entry that `entry` continues
 
 

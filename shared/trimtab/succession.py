@@ -11,11 +11,19 @@ from trimtab.ports import EventLog, Publication, Published
 from trimtab.schema.allocation import Allocation
 from trimtab.schema.control import EpochStart
 from trimtab.schema.decision import LedgerEntry
+from trimtab.schema.event import MAX_EPOCH
 from trimtab.schema.experiment import Experiment, Status
 
 # Weights count as fresh for three missed recomputes, and never for less than a minute: a restart takes that long.
 FRESH_PERIODS = 3
 FRESH_AT_LEAST_MS = 60_000
+
+# Where a new life of the server begins to number epochs: two for each second since this day. No shorter period than a
+# second can be asked for, so no life reaches the numbers of the next, whichever copies came back in which order. The 31
+# bits of a number last until 2059; some are left for lives that begin after, or under a clock that is far ahead.
+EPOCHS_PER_SECOND = 2
+EPOCHS_SINCE = 1_767_225_600_000  # 2026-01-01T00:00:00Z, milliseconds
+LAST_BEGINNING = MAX_EPOCH - 2**26
 
 FINAL = frozenset({Status.STOPPED, Status.CONCLUDED})
 """States whose weights are served for ever: nothing will renew them, so they do not grow stale."""
@@ -75,6 +83,7 @@ def succeed(current: Published, change: Change, entry: LedgerEntry, *, repeats: 
         claims=current.claims if change.claims is None else change.claims,
         excused=current.excused if change.excused is None else change.excused,
         life=current.life,
+        epochs_from=epochs_from(current, change.now),
         replaces=(current.decision_id, current.repeats) if repeats else None,
     )
 
@@ -84,14 +93,38 @@ def fresh_milliseconds(experiment: Experiment) -> int:
     return max(FRESH_AT_LEAST_MS, int(FRESH_PERIODS * experiment.recompute_seconds * 1000))
 
 
-def announce_epoch(log: EventLog, experiment_id: str, parts: Mapping[str, int], now: int) -> int:
-    """Write the next epoch to the log; returns its number.
+def redraft(current: Published, experiment: Experiment, now: int) -> Publication:
+    """The publication that gives a draft another definition."""
+    return Publication(
+        experiment, Status.DRAFT, current.revision, allocation=None, life=current.life,
+        epochs_from=epochs_from(current, now),
+    )  # fmt: skip
+
+
+def epochs_from(current: Published, now: int) -> int:
+    """The least number for an epoch that follows `current`; `now` is the server's clock.
+
+    A server that comes back older would give numbers out again, and outcomes of a lost epoch would count in the cells
+    of another one, served with other weights. So each life goes on above all that earlier lives can have reached.
+    """
+    if not current.restored:
+        return current.epochs_from
+    reached = (now - EPOCHS_SINCE) * EPOCHS_PER_SECOND // 1000
+    return max(current.epochs_from, min(reached, LAST_BEGINNING))
+
+
+def announce_epoch(log: EventLog, current: Published, parts: Mapping[str, int], now: int) -> int:
+    """Write the epoch that follows `current` to the log; returns its number.
 
     Raises:
-        Conflict: somebody else announced an epoch at the same moment.
+        Conflict: somebody else was first, or the server is another since `current` was read.
     """
-    epoch = log.announced(experiment_id) + 1
+    experiment_id = current.experiment.id
+    epoch = max(log.announced(experiment_id) + 1, epochs_from(current, now))
     entry = EpochStart(at=now, experiment_id=experiment_id, epoch=epoch, parts=dict(parts))
-    if not log.announce(experiment_id, epoch, entry.model_dump_json().encode()):
-        raise Conflict(f"Experiment {experiment_id!r} was given epoch {epoch} by somebody else. Read it and try again.")
+    if not log.announce(experiment_id, epoch, entry.model_dump_json().encode(), current.life):
+        raise Conflict(
+            f"Experiment {experiment_id!r} was not given epoch {epoch}: somebody else was first, or the data server is "
+            "another by now. Read it and try again."
+        )
     return epoch

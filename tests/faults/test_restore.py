@@ -36,13 +36,13 @@ def log(own_server: EmbeddedServer) -> Iterator[Log]:
         yield Log(RedisPartition(client, 0), publications, constraints=LIMITS)
 
 
-def outcomes(log: Log, n: int) -> None:
+def outcomes(log: Log, n: int, epoch: int = 1) -> None:
     """Outcomes that favour b, folded."""
     now = log.store.now()
     for number in range(n):
         variant = ("control", "b")[number % 2]
         won = int(number % 20 == 0 or variant == "b")
-        log.row(event(variant=variant, occurred_at=now, metrics={"converted": won}))
+        log.row(event(variant=variant, epoch=epoch, occurred_at=now, metrics={"converted": won}))
     log.drain()
 
 
@@ -58,22 +58,27 @@ def published(log: Log) -> Allocation:
     return current.allocation
 
 
+def bring_back(server: EmbeddedServer, copy: Path) -> None:
+    """The server, with the data of a copy."""
+    server.stop()
+    shutil.rmtree(server.directory / "appendonlydir")
+    shutil.copytree(copy, server.directory / "appendonlydir")
+    server.start()
+
+
 def test_an_older_copy_is_noticed_and_clients_follow_it(
     own_server: EmbeddedServer, log: Log, tmp_path: Path, check: Check
 ) -> None:
     outcomes(log, 400)
     decide(log, 2)
-    shutil.copytree(own_server.directory / "appendonlydir", tmp_path / "copy")
+    copy = shutil.copytree(own_server.directory / "appendonlydir", tmp_path / "copy")
     decide(log, 4)
     old = published(log)
     with FlagClient(own_server.url, experiments=["checkout"], poll_seconds=POLL_SECONDS) as flags:
         held = wait_until(lambda: flags.allocation("checkout"), what="the client's first answer")
         assert held is not None
         assert held.revision == old.revision
-        own_server.stop()
-        shutil.rmtree(own_server.directory / "appendonlydir")
-        shutil.copytree(tmp_path / "copy", own_server.directory / "appendonlydir")
-        own_server.start()
+        bring_back(own_server, copy)
         restored = published(log)
         assert restored.revision < held.revision
         log.store.report_drain()
@@ -89,6 +94,42 @@ def test_an_older_copy_is_noticed_and_clients_follow_it(
     assert decide(log, 3)[-1] is Outcome.MOVE, "one held decision, and on it goes"
 
 
+def test_no_epoch_number_is_given_out_twice_and_late_outcomes_of_lost_ones_count_nowhere(
+    own_server: EmbeddedServer, log: Log, tmp_path: Path, check: Check
+) -> None:
+    """One copy comes back twice; each time the numbers go on above all that were served, whatever was lost."""
+    outcomes(log, 400)
+    decide(log)
+    kept = [1, published(log).epoch]
+    copy = shutil.copytree(own_server.directory / "appendonlydir", tmp_path / "copy")
+    lost: list[int] = []
+    for _ in range(2):
+        began_at = log.store.now()
+        for _ in range(2):
+            decide(log)
+            lost.append(published(log).epoch)
+        wait_until(lambda then=began_at: log.store.now() >= then + 1000, what="the time that two epochs take")
+        bring_back(own_server, copy)
+        log.store.report_drain()
+        assert decide(log) == [Outcome.HOLD]
+    decide(log)
+    now = [published(log).epoch]
+    before = {key: n for key, n in log.state().trials.items() if n}
+    for epoch in (*lost, *kept, *now):
+        log.row(event(variant="b", epoch=epoch, occurred_at=log.store.now()))
+    log.drain()
+    counted = {epoch: n - before.get((epoch, "b"), 0) for (epoch, v), n in log.state().trials.items() if v == "b"}
+    given = [*kept, *lost, *now]
+    check(
+        "DP-13",
+        f"0 of {len(given)} epoch numbers twice; {len(lost)} outcomes of lost epochs refused",
+        f"{len(given) - len(set(given))} of {len(given)} epoch numbers twice; "
+        f"{len(log.dead_codes())} outcomes of lost epochs refused",
+    )
+    assert set(log.dead_codes()) == {"unknown_epoch"}
+    assert counted == dict.fromkeys([*kept, *now], 1)
+
+
 def test_a_restart_that_lost_nothing_costs_one_held_decision(own_server: EmbeddedServer, log: Log) -> None:
     outcomes(log, 400)
     assert decide(log, 2) == [Outcome.MOVE, Outcome.MOVE]
@@ -98,6 +139,9 @@ def test_a_restart_that_lost_nothing_costs_one_held_decision(own_server: Embedde
     assert decide(log, 2) == [Outcome.HOLD, Outcome.MOVE]
     assert published(log).incarnation != before.incarnation
     assert published(log).revision == before.revision + 2
+    assert published(log).epoch > before.epoch + 1, "its number may have been served, for all that the server knows"
+    outcomes(log, 10, epoch=before.epoch)
+    assert (log.dead_codes(), rebuild(log.store, verify=True).identical) == ([], True)
 
 
 def test_an_order_after_a_restart_brings_the_new_incarnation_too(own_server: EmbeddedServer, log: Log) -> None:

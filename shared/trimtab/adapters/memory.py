@@ -68,6 +68,7 @@ class _Partition:
     drained_at: int | None = None
     attempt: str = ""
     quarantined: set[str] = field(default_factory=set)
+    life: str = ""  # stands for the server's process; empty: it does not say
 
 
 class MemoryPartition(PartitionStore):
@@ -104,8 +105,8 @@ class MemoryPartition(PartitionStore):
         self._all.added += 1
         return entry_id
 
-    def announce(self, experiment_id: str, epoch: int, payload: bytes) -> bool:
-        if self.announced(experiment_id) >= epoch:
+    def announce(self, experiment_id: str, epoch: int, payload: bytes, life: str = "") -> bool:
+        if self.announced(experiment_id) >= epoch or (life and self._all.life not in ("", life)):
             return False
         self.append(CONTROL_FIELD, payload)
         self._all.epochs[experiment_id] = epoch
@@ -315,7 +316,7 @@ class MemoryPublications(PublicationStore):
         self._published: dict[str, Published] = {}
         self._ledgers: dict[str, list[LedgerEntry]] = {}
         self._ticks: set[tuple[str, int]] = set()
-        self.life = "first"  # stands for the server's process
+        self.life = "first"  # stands for the server's process; empty: it does not say
 
     def create_log(self, partitions: int) -> int:
         self._partitions = self._partitions or partitions
@@ -331,8 +332,9 @@ class MemoryPublications(PublicationStore):
         found = self._published.get(experiment_id)
         if found is None:
             return None
-        incarnation = found.incarnation if found.life in ("", self.life) else new_incarnation()
-        return replace(found, life=self.life, incarnation=incarnation)
+        restored = found.life != self.life
+        incarnation = new_incarnation() if restored else found.incarnation
+        return replace(found, life=self.life, incarnation=incarnation, restored=restored)
 
     def publish(self, publication: Publication) -> None:
         name, allocation, entry = publication.experiment.id, publication.allocation, publication.entry
@@ -356,7 +358,8 @@ class MemoryPublications(PublicationStore):
             paused=publication.paused,
             claims=publication.claims,
             excused=publication.excused,
-            life=publication.life,
+            life=self.life,
+            epochs_from=publication.epochs_from,
         )
         if entry:
             ledger = self._ledgers.setdefault(name, [])

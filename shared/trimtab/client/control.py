@@ -20,7 +20,7 @@ from trimtab.schema.decision import Act, LedgerEntry
 from trimtab.schema.event import CONTROL_FIELD
 from trimtab.schema.experiment import Experiment, Status, transition
 from trimtab.schema.keys import PartitionKeys
-from trimtab.succession import Change, announce_epoch, succeed
+from trimtab.succession import Change, announce_epoch, redraft, succeed
 
 ATTEMPTS = 20  # an order races recomputes that come once a second at most: losing twice is rare, 20 times absurd
 DEFAULT_PARTITIONS = 1
@@ -265,7 +265,7 @@ class Control:
             experiment = changed(current, changes)
             self._write(experiment_id, lambda at: Define(at=at, experiment=experiment))
             if current.status is Status.DRAFT:
-                self._publications.publish(Publication(experiment, Status.DRAFT, current.revision, allocation=None))
+                self._publications.publish(redraft(current, experiment, self._log_of(experiment_id).now()))
                 return current.revision + 1
             sentence = f"Changed {', '.join(sorted(changes))}" + (f": {reason}" if reason else ".")
             parts = {name: current.parts.get(name, 0) for name in experiment.variant_ids}
@@ -316,7 +316,7 @@ class Control:
         new_parts = dict(current.parts if parts is None else parts)
         epoch = current.allocation.epoch if current.allocation else 0
         if new_parts != current.parts:
-            epoch = announce_epoch(log, experiment.id, new_parts, now)
+            epoch = announce_epoch(log, current, new_parts, now)
         change = Change(
             experiment=experiment,
             status=status or current.status,

@@ -60,13 +60,16 @@ def _as_it_may_change(before: Experiment, after: Experiment) -> Experiment:
     fixed = {"metrics": before.metrics, "unit": before.unit, "control": before.control, "salt": before.salt}
     # A ratio that a loser brings back may not know what was added meanwhile.
     ratio = after.assignment_ratio if set(after.assignment_ratio or ()) == set(known) else None
-    return after.model_copy(update={"variants": tuple(known.values()), "assignment_ratio": ratio, **fixed})
+    cap = after.max_outcomes_per_unit_hour if before.unit == "event" else None
+    moving = {"variants": tuple(known.values()), "assignment_ratio": ratio, "max_outcomes_per_unit_hour": cap}
+    return after.model_copy(update=moving | fixed)
 
 
 def _change(found: Findings, owner: ExperimentState, order: EpochStart | StatusChange | Compaction) -> None:
     match order:
         case EpochStart():
             owner.epochs[order.epoch] = EpochRecord(order.at, order.parts)
+            owner.counters["epochs"] = len(owner.epochs)
         case StatusChange():
             if may_become(owner.status, order.status):
                 owner.status = order.status
@@ -76,6 +79,7 @@ def _change(found: Findings, owner: ExperimentState, order: EpochStart | StatusC
                 found.closed.add(order.experiment_id)
         case Compaction():
             _compact(owner, order.into)
+            owner.counters["epochs"] = len(owner.epochs)
             found.regrouped.add(order.experiment_id)
 
 

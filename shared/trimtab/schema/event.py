@@ -21,7 +21,8 @@ MAX_BATCH_BYTES = 1024 * 1024
 MAX_BATCH_EVENTS = 50_000  # what fits 1 MiB at the 20-odd bytes a lean event takes
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Epoch = Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)]
+MAX_EPOCH = 2**31 - 1  # what every language has a plain integer for
+Epoch = Annotated[int, Field(strict=True, ge=1, le=MAX_EPOCH)]
 Origin = Literal["live", "import"]
 
 

@@ -85,13 +85,20 @@ class _ReadsOfAnyMoment(SimulatedPartition):
 
 
 class _AnnounceWithoutCheck(SimulatedPartition):
-    def announce(self, experiment_id: str, epoch: int, payload: bytes) -> bool:
+    def announce(self, experiment_id: str, epoch: int, payload: bytes, life: str = "") -> bool:
         def effect() -> bool:
             self.append_at(self.schedule.now, "control", payload)
             self._all.epochs[experiment_id] = epoch
             return True
 
         return self._do("announce", effect)
+
+
+class _AnnounceInAnyLife(SimulatedPartition):
+    """A number that was chosen before the loss is taken after it, where it happens to be free again."""
+
+    def announce(self, experiment_id: str, epoch: int, payload: bytes, life: str = "") -> bool:
+        return super().announce(experiment_id, epoch, payload)
 
 
 class _PublishWithoutCheck(SimulatedPublications):
@@ -130,6 +137,14 @@ class _BlindToLives(SimulatedPublications):
     def read(self, experiment_id: str) -> Published | None:
         found = super().read(experiment_id)
         return replace(found, incarnation=self._published[experiment_id].incarnation) if found else None
+
+
+class _NumbersOn(SimulatedPublications):
+    """A server that comes back without its newest epochs gives their numbers out again."""
+
+    def read(self, experiment_id: str) -> Published | None:
+        found = super().read(experiment_id)
+        return replace(found, epochs_from=1, restored=False) if found else None
 
 
 class _RevisionsOfAnyLife(SimulatedPublications):
@@ -202,7 +217,8 @@ MUTANTS: dict[str, Parts] = {
     "publication without compare-and-set": Parts(publications=_PublishWithoutCheck),
     "older outcomes over newer ones": Parts(publications=_OlderOutcomesPublished),
     "lives of the server not noticed": Parts(publications=_BlindToLives),
-    "publication of an earlier life": Parts(publications=_RevisionsOfAnyLife),
+    "epochs numbered on after a loss": Parts(publications=_NumbersOn),
+    "publication of an earlier life": Parts(_AnnounceInAnyLife, _RevisionsOfAnyLife),
     "state kept after a lost race": Parts(ingest=_ForgetsNothing),
     "unread entries trimmed": Parts(maintain=_TrimsWhatIsUnread),
     "repeats under new numbers": Parts(outbox=_NewNumbersForRepeats),

@@ -26,7 +26,9 @@ class SimulatedPartition(MemoryPartition):
     def __init__(self, schedule: Schedule) -> None:
         super().__init__(clock=lambda: schedule.now)
         self.schedule = schedule
+        self._all.life = "first"
         self.history: list[Entry] = []
+        self.announcements: list[int] = []  # ever, also what the server lost again
         self.commits = {"applied": 0, "refused": 0}
 
     def _do(self, name: str, effect: Callable[[], T], *, repeatable: bool = False) -> T:
@@ -48,10 +50,11 @@ class SimulatedPartition(MemoryPartition):
             repeatable=True,
         )
 
-    def announce(self, experiment_id: str, epoch: int, payload: bytes) -> bool:
+    def announce(self, experiment_id: str, epoch: int, payload: bytes, life: str = "") -> bool:
         def effect() -> bool:
-            if self._all.epochs.get(experiment_id, 0) >= epoch:
+            if self._all.epochs.get(experiment_id, 0) >= epoch or life not in ("", self._all.life):
                 return False
+            self.announcements.append(epoch)
             self.append_at(self.schedule.now, "control", payload)
             self._all.epochs[experiment_id] = epoch
             return True
@@ -123,6 +126,7 @@ class SimulatedPartition(MemoryPartition):
         everything, history = remembered
         for name in self._all.__slots__:
             setattr(self._all, name, getattr(everything, name))
+        self._all.life = "second"
         self.history[:] = history
 
 

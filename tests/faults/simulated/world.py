@@ -262,6 +262,7 @@ class World:
         self._state_is_the_fold_of_its_log()
         self._revisions_have_no_gap()
         self._served_epochs_are_announced_as_served()
+        self._no_two_epochs_bear_the_same_number()
         self._no_two_documents_bear_the_same_name()
 
     def _nothing_lost_nothing_double(self) -> None:
@@ -316,6 +317,12 @@ class World:
             allocation = published.allocation
             if allocation and parts_of.get(allocation.epoch) != dict(allocation.weights):
                 raise Violation(f"epoch {allocation.epoch} serves {allocation.weights}, which was not announced")
+
+    def _no_two_epochs_bear_the_same_number(self) -> None:
+        """Else outcomes of an epoch that the server lost would count in another, served with other weights."""
+        numbers = self.store.announcements
+        if len(numbers) != len(set(numbers)):
+            raise Violation(f"epochs ever announced are {numbers}")
 
     def _no_two_documents_bear_the_same_name(self) -> None:
         """Else clients that saw the one would ignore the other for ever."""

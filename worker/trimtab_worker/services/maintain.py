@@ -66,11 +66,10 @@ class Maintain:
 
     def compact(self) -> None:
         """Merge epochs of every experiment that has more than `MAX_EPOCHS`."""
-        for name in self.store.experiments():
-            if self.store.announced(name) <= MAX_EPOCHS:
-                continue  # it cannot have more epochs than were ever announced
-            state = self.store.load_experiments([name])[name]
-            if state is not None and len(state.epochs) > MAX_EPOCHS:
+        counters = self.store.counters(self.store.experiments(), ["epochs"])
+        many = [name for name, found in counters.items() if found["epochs"] > MAX_EPOCHS]
+        for name, state in self.store.load_experiments(many).items():
+            if state is not None:
                 into = nearest_neighbours(state, keep=MAX_EPOCHS // 2)
                 self._write(Compaction(at=self.store.now(), experiment_id=name, into=into))
                 log.info("compacted", experiment=name, epochs=len(state.epochs), merged=len(into))

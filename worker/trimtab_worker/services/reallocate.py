@@ -110,7 +110,7 @@ class Reallocate:
         """Publish the decision; one that changes weights is announced in the log first."""
         moves = decision.outcome is not Outcome.HOLD
         name = current.experiment.id
-        epoch = announce_epoch(store, name, decision.parts, decision.decided_at) if moves else decision.epoch
+        epoch = announce_epoch(store, current, decision.parts, decision.decided_at) if moves else decision.epoch
         decision, repeats = self._continue_run(current, decision.model_copy(update={"epoch": epoch}))
         change = Change(
             experiment=current.experiment,

@@ -49,11 +49,12 @@ class RedisPublications(PublicationStore):
             return None
         text, life = texts(fields), life.decode()
         known = text.get("life", "")
+        restored = bool(life and known and life != known)
         return Published(
             experiment=Experiment.model_validate_json(text["definition"]),
             status=Status(text["status"]),
             revision=int(text["revision"]),
-            incarnation=text["incarnation"] if life == known or not (life and known) else new_incarnation(),
+            incarnation=new_incarnation() if restored else text["incarnation"],
             allocation=Allocation.model_validate_json(document) if document else None,
             decision_id=int(text["decision_id"]),
             repeats=int(text["repeats"]),
@@ -63,6 +64,8 @@ class RedisPublications(PublicationStore):
             claims=text["claims"],
             excused=tuple(json.loads(text["excused"])),
             life=life or known,
+            restored=restored,
+            epochs_from=int(text.get("epochs_from", 1)),
         )
 
     def publish(self, publication: Publication) -> None:
@@ -118,6 +121,6 @@ def _fields(publication: Publication) -> list[Any]:
         "paused": publication.paused,
         "claims": publication.claims,
         "excused": json.dumps(publication.excused),
-        "life": publication.life,
+        "epochs_from": str(publication.epochs_from),
     }
     return [text for pair in fields.items() for text in pair]

@@ -35,10 +35,10 @@ class RedisLog(EventLog):
             return text(self._append(keys=[self.keys.events], args=self._signed(field, payload)))
         return text(self._client.xadd(self.keys.events, {field: payload, **self.keyring.sign(field, payload)}))
 
-    def announce(self, experiment_id: str, epoch: int, payload: bytes) -> bool:
+    def announce(self, experiment_id: str, epoch: int, payload: bytes, life: str = "") -> bool:
         self._check_signature()
         keys = [self.keys.events, self.keys.epochs]
-        return bool(self._announce(keys=keys, args=[experiment_id, epoch, *self._signed(CONTROL_FIELD, payload)]))
+        return bool(self._announce(keys=keys, args=[experiment_id, epoch, life, *self._signed(CONTROL_FIELD, payload)]))
 
     def announced(self, experiment_id: str) -> int:
         return int(self._client.hget(self.keys.epochs, experiment_id) or 0)

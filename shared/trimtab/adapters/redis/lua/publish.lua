@@ -14,15 +14,16 @@ if (redis.call('HGET', KEYS[2], 'revision') or '') ~= ARGV[1] then
   return -1
 end
 -- A server that lost its newest writes stands at an older revision: what was read before does not count as read.
-local info = ARGV[10] ~= '' and redis.pcall('INFO', 'server')
+local info = redis.pcall('INFO', 'server')
 local life = type(info) == 'string' and info:match('run_id:(%x+)')
-if life and life ~= ARGV[10] then
+if ARGV[10] ~= '' and life and life ~= ARGV[10] then
   return -1
 end
 if ARGV[3] ~= '' and tonumber(ARGV[2]) < tonumber(redis.call('HGET', KEYS[2], 'data_until') or '0') then
   return -3
 end
 redis.call('HSET', KEYS[2], unpack(cjson.decode(ARGV[4])))
+redis.call('HSET', KEYS[2], 'life', life or ARGV[10])
 if ARGV[3] ~= '' then
   redis.call('HSET', KEYS[2], 'data_until', ARGV[2])
   redis.call('SET', KEYS[1], ARGV[3])
