@@ -74,9 +74,9 @@ MUST = {
     "SE-02": "unknown task, bad arguments: no state change",
     "SE-03": "roles × commands: exact allow table",
     "SE-04": "forged event: counted 0",
-    "SE-05": "one unit, 10,000 outcomes: counts once",
+    "SE-05": "one unit, 10,000 outcomes: adds at most its cap, alert",
     "SE-07": "ids with keys, globs, newlines in them: refused, keys unchanged",
-    "SE-08": "oversize and deep nesting: refused",
+    "SE-08": "oversize and deep nesting: refused < 5 ms, memory stable",
     "SE-09": "injections into texts for a language model: no change",
     "SE-10": "hostile output of a language model: escaped, clamped",
     "SE-11": "canary secrets: 0 occurrences in logs",
@@ -95,6 +95,9 @@ SHOULD = {
     "DP-14": "every decision replays from the ledger",
     "FC-07": "client clock ±10 min: staleness by the server's, no flapping",
     "IN-09": "letters sent back after the fix: counts exact, second time 0",
+    "SE-06": "a fifth of traffic from 3 units: weights move ≤ 20,000 parts",
+    "RC-11": "20,000 drains: parent grows ≤ 20 MiB, child within its limit",
+    "RC-13": "flood: recompute latency p99 ≤ 2 periods, memory within budget",
     "RC-14": "lag in entries and seconds: the true one",
     "RC-04": "200 ms latency: no double effect",
     "RC-16": "end to end on two cores: ≥ 10,000 events a second",
@@ -115,10 +118,6 @@ HELD_BY: dict[str, tuple[str, ...]] = {
     "IN-09": (
         f"{_UNIT}services/test_dead.py::test_after_the_fix_the_state_is_as_if_nothing_had_been_refused",
         f"{_UNIT}services/test_dead.py::test_a_letter_goes_back_once_even_if_asked_twice",
-    ),
-    "EO-06": (
-        f"{_WHOLE}test_publisher.py::test_a_server_that_lost_its_last_second_gets_it_again",
-        f"{_WHOLE}test_publisher.py::test_async_a_server_that_lost_its_last_second_gets_it_again",
     ),
     "EO-11": (
         f"{_UNIT}worker/test_orders.py::test_a_redelivered_order_is_carried_out_once_even_after_its_opposite",

@@ -526,7 +526,7 @@ def lose_the_end(server: EmbeddedServer, since: int, *, of: float = 0.5) -> None
 
 @pytest.mark.parametrize("of", [0.1, 0.5, 1.0])
 def test_a_server_that_lost_its_last_second_gets_it_again(own_server: EmbeddedServer, of: float) -> None:
-    """EO-06: confirmed events that vanished are sent again under their numbers, and what follows is in sequence."""
+    """Confirmed events that vanished are sent again under their numbers, and what follows is in sequence."""
     start_experiment(own_server.url)
     with Publisher(own_server.url, linger_seconds=0.001, max_batch_events=20) as publisher:
         publish_all(publisher, range(300))

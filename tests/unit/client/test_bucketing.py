@@ -98,7 +98,8 @@ def test_a_million_units_are_dealt_by_weight_and_a_change_moves_its_total_variat
     for before, after in pairwise(layouts):
         assert _moved(before, after) == _total_variation(before, after), "of the buckets, to the last one"
         t = _total_variation(before, after) / PARTS
-        off.append((np.count_nonzero(_owners(before)[buckets] != _owners(after)[buckets]) - units * t) / (units * t * (1 - t)) ** 0.5)
+        moved = np.count_nonzero(_owners(before)[buckets] != _owners(after)[buckets])
+        off.append((moved - units * t) / (units * t * (1 - t)) ** 0.5)
     observed = f"χ² p ≥ {min(p):.3f}, {len(off)} changes within {max(map(abs, off)):.1f} sd of it"
     check("FC-06", "χ² p > .001, 5 changes within 4 sd of their total variation", observed,
           min(p) > 0.001 and len(off) == 5 and max(map(abs, off)) < 4)  # fmt: skip
