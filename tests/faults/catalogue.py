@@ -115,10 +115,6 @@ HELD_BY: dict[str, tuple[str, ...]] = {
         f"{_UNIT}services/test_metrics.py::test_every_dead_letter_is_told_by_its_code",
         f"{_UNIT}services/test_metrics.py::test_an_overdue_allocation_and_a_halted_variant_are_told",
     ),
-    "IN-09": (
-        f"{_UNIT}services/test_dead.py::test_after_the_fix_the_state_is_as_if_nothing_had_been_refused",
-        f"{_UNIT}services/test_dead.py::test_a_letter_goes_back_once_even_if_asked_twice",
-    ),
     "EO-11": (
         f"{_UNIT}worker/test_orders.py::test_a_redelivered_order_is_carried_out_once_even_after_its_opposite",
         f"{_WHOLE}test_celery_app.py::test_an_order_sent_as_a_task_is_carried_out_once",

@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 import redis
 
-from logs import Log, event
+from faults.reporting import Check
+from logs import Log, batch, event
 from trimtab.adapters.memory import MemoryPartition
 from trimtab.fold import Commit, Entry, decode
+from trimtab.schema.dead_letter import DeadLetterCode
 from trimtab_worker.services import attempts, ingest
 from trimtab_worker.services.attempts import CAREFUL_COUNT
+from trimtab_worker.services.dead import STAY, Redriven, Wanted, browse, redrive
 from trimtab_worker.services.ingest import Ingest
 from trimtab_worker.services.rebuild import rebuild
 
@@ -26,15 +29,18 @@ def events(log: Log, n: int, *poisoned: int) -> None:
 
 @pytest.fixture
 def poison(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever decodes an entry that says so fails with an error nobody foresaw."""
+    """Whoever decodes a row that says so fails with an error nobody foresaw."""
+    monkeypatch.setattr(ingest, "decode", fragile(b"event"))
 
-    def fragile(entries: list[Entry], quarantined: Any = ()) -> Any:
+
+def fragile(field: bytes) -> Callable[..., Any]:
+    def decoding(entries: list[Entry], quarantined: Any = ()) -> Any:
         for entry in entries:
-            if entry.id not in quarantined and b"poison" in entry.fields.get(b"event", b""):
+            if entry.id not in quarantined and b"poison" in entry.fields.get(field, b""):
                 raise ZeroDivisionError
         return decode(entries, quarantined)
 
-    monkeypatch.setattr(ingest, "decode", fragile)
+    return decoding
 
 
 def deliveries(log: Log, failure: type[Exception], fold: Callable[[], Ingest]) -> int:
@@ -77,6 +83,46 @@ def test_poisoned_entries_are_isolated_one_after_the_other() -> None:
         break
     assert log.dead_codes() == ["crashed"] * 3
     assert log.state().counters["folded"] == 297
+
+
+def test_a_poisoned_entry_goes_back_by_its_name_only_and_is_isolated_again(
+    monkeypatch: pytest.MonkeyPatch, poison: None, check: Check
+) -> None:
+    log = Log()
+    events(log, 300, 7)
+    deliveries(log, ZeroDivisionError, lambda: Ingest(log.store))
+    (letter,) = (filed.id for filed in browse(log.store, Wanted()))
+    assert list(redrive(log.store, [letter]).stayed) == [STAY[DeadLetterCode.CRASHED]]
+    assert redrive(log.store, [letter, letter], crashed=True) == Redriven(letters=1, events=1, gone=1)
+    again = deliveries(log, ZeroDivisionError, lambda: Ingest(log.store))
+    assert (log.dead_codes(), log.state().counters["folded"]) == (["crashed"], 299)
+    monkeypatch.setattr(ingest, "decode", decode)  # the bug is fixed
+    done = [redrive(log.store, [filed.id for filed in browse(log.store, Wanted())], crashed=True) for _ in range(2)]
+    log.drain()
+    check("IN-09", f"crashed: isolated again in ≤ {MOST_DELIVERIES}; after the fix 300 counted, second redrive 0",
+          f"crashed: isolated again in {again}; after the fix {log.state().counters['folded']} counted, "
+          f"second redrive {done[1].letters}",
+          ok=again <= MOST_DELIVERIES and log.state().counters["folded"] == 300 and not done[1].letters)  # fmt: skip
+    assert log.dead_codes() == []
+    assert rebuild(log.store, verify=True).identical
+
+
+def test_a_publishers_batches_behind_a_poisoned_one_are_counted_once_it_is_back(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Log()
+    monkeypatch.setattr(ingest, "decode", fragile(b"batch"))
+    for sequence in (1, 2, 3, 4):
+        name = "poison" if sequence == 2 else "good"
+        rows = [event(event_id=f"{name}-{sequence}-{n}") for n in range(10)]
+        log.columns(batch(rows, producer="p", sequence=sequence))
+    deliveries(log, ZeroDivisionError, lambda: Ingest(log.store))
+    assert sorted(log.dead_codes()) == ["crashed", "sequence_gap", "sequence_gap"]
+    monkeypatch.setattr(ingest, "decode", decode)
+    ids = [filed.id for filed in browse(log.store, Wanted())]
+    redrive(log.store, reversed(ids), crashed=True)
+    log.drain()
+    assert (log.cell("b").n, log.dead_codes()) == (40, [])
 
 
 def test_a_store_that_fails_again_and_again_condemns_no_entry() -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from faults.reporting import Check
 from logs import HOUR, Log, batch, event
 from trimtab.errors import NotFound
 from trimtab.fold.decode import as_ranges
@@ -70,6 +71,22 @@ def test_a_letter_goes_back_once_even_if_asked_twice() -> None:
     assert log.cell("c").n == 1
     with pytest.raises(NotFound, match="went back to the log"):
         find(log.store, letter_id)
+
+
+def test_a_thousand_events_count_once_however_often_they_are_sent_back(check: Check) -> None:
+    log = Log()
+    for _ in range(600):
+        log.row(event(variant="c"))
+    log.columns(batch([event(variant="c" if place % 2 else "b") for place in range(800)]))
+    log.drain()
+    log.control.add_variant("checkout", "c")
+    first, second = all_back(log), all_back(log)
+    log.drain()
+    third = all_back(log)
+    back = [done.events for done in (first, second, third)]
+    counted = log.cell("c").n, log.cell("b").n
+    check("IN-09", "(1000, 400) counted, [1000, 0, 0] sent back", f"{counted} counted, {back} sent back")
+    assert log.dead_codes() == []
 
 
 def test_what_is_still_wrong_becomes_a_letter_again() -> None:

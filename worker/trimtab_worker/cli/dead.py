@@ -85,21 +85,22 @@ def redrive(
     """Send dead letters back to the log, each once.
 
     Do it once their cause is removed: the variant added, the experiment started, the metric corrected. What is still
-    wrong, or too late by now, becomes a letter again. Exit code 1 says that some could not go back.
+    wrong, or too late by now, becomes a letter again. Entries that killed their reader go back under --code crashed
+    only. Exit code 1 says that some could not go back.
     """
     from trimtab_worker.services.dead import Redriven, Wanted, browse
     from trimtab_worker.services.dead import redrive as service
 
     if not letters and not every and code is None and experiment is None and partition is None:
         raise typer.BadParameter("name letters, a filter (--code, --experiment, --partition), or --all")
-    done = Redriven()
+    done, crashed = Redriven(), code is DeadLetterCode.CRASHED
     if letters:
         for store, letter_id in map(_named, letters):
-            _add(done, service(store, [letter_id]))
+            _add(done, service(store, [letter_id], crashed=crashed))
     else:
         for store in _stores(partition):
             ids = [filed.id for filed in browse(store, Wanted(code, experiment))]
-            _add(done, service(store, reversed(ids)))
+            _add(done, service(store, reversed(ids), crashed=crashed))
     if json:
         render.show_json({"letters": done.letters, "events": done.events, "gone": done.gone, "stayed": done.stayed})
     else:

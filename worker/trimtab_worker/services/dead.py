@@ -22,11 +22,11 @@ PAGE = 500
 
 STAY = {
     DeadLetterCode.TOO_LATE: "they grow only later",
-    DeadLetterCode.CRASHED: "reading them ends the process that reads",
+    DeadLetterCode.CRASHED: "reading them ended the process that read; if it no longer does, ask for code crashed",
     DeadLetterCode.UNKNOWN_ENTRY: "there is no event in them",
     DeadLetterCode.AUTH: "nobody vouches for them; their producer sends them again",
 }
-"""Codes whose letters never go back, and why."""
+"""Codes whose letters do not go back, and why; of `crashed`, unless asked for by that name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +73,18 @@ def find(store: PartitionStore, letter_id: str) -> DeadLetter:
     return letter
 
 
-def redrive(store: PartitionStore, letter_ids: Iterable[str]) -> Redriven:
-    """Send letters back to the log, in the order given; oldest first keeps the order in which they came."""
+def redrive(store: PartitionStore, letter_ids: Iterable[str], *, crashed: bool = False) -> Redriven:
+    """Send letters back to the log, in the order given; oldest first keeps the order in which they came.
+
+    `crashed` says that those of this code may go too: an entry that kills its reader once more is isolated once more.
+    """
     done = Redriven()
     for letter_id in letter_ids:
         letter = store.letter(letter_id)
         if letter is None:
             done.gone += 1
             continue
-        payload = _payload(store, letter)
+        payload = _payload(store, letter, crashed)
         if isinstance(payload, str):
             done.stayed[payload] += 1
         elif store.redrive(letter_id, str(letter.field), payload):
@@ -92,9 +95,10 @@ def redrive(store: PartitionStore, letter_ids: Iterable[str]) -> Redriven:
     return done
 
 
-def _payload(store: PartitionStore, letter: DeadLetter) -> bytes | str:
+def _payload(store: PartitionStore, letter: DeadLetter, crashed: bool) -> bytes | str:
     """What to add to the log in the letter's field, or why the letter stays."""
-    if letter.code in STAY or letter.field in (None, CONTROL_FIELD):
+    stays = letter.code in STAY and not (crashed and letter.code is DeadLetterCode.CRASHED)
+    if stays or letter.field in (None, CONTROL_FIELD):
         return STAY.get(letter.code, "orders are given again, not sent again")
     source = store.entry(letter.source)
     if source is not None:
@@ -110,7 +114,7 @@ def _part(raw: bytes, letter: DeadLetter) -> bytes:
     """The refused rows of a batch as a batch of their own.
 
     Without the publisher's number, which the fold has seen: it would drop them as repeated. A batch that came out of
-    turn keeps it, for its publisher may have sent it again since.
+    turn keeps it, for its publisher may have sent it again since; one that was never read, for others wait behind it.
     """
     try:
         document = json.loads(raw)
@@ -118,7 +122,7 @@ def _part(raw: bytes, letter: DeadLetter) -> bytes:
         return raw
     if not isinstance(document, dict):
         return raw
-    if letter.code is not DeadLetterCode.SEQUENCE_GAP:
+    if letter.code not in (DeadLetterCode.SEQUENCE_GAP, DeadLetterCode.CRASHED):
         document = {name: value for name, value in document.items() if name not in ("producer", "sequence")}
     if letter.rows is not None:
         _cut(document, list(places(letter.rows)))
