@@ -108,13 +108,6 @@ _UNIT, _WHOLE = "tests/unit/", "tests/integration/"
 HELD_BY: dict[str, tuple[str, ...]] = {
     "EO-02": ("tests/e2e/test_worker_kills.py::test_ten_kills_during_100_000_events_lose_and_double_nothing",),
     "EO-03": ("tests/e2e/test_worker_kills.py::test_ten_kills_during_100_000_events_lose_and_double_nothing",),
-    "OB-01": (
-        f"{_UNIT}services/test_metrics.py::test_every_hold_is_reached_here_or_where_it_says",
-        f"{_UNIT}services/test_metrics.py::test_every_hold_is_told_by_its_code",
-        f"{_UNIT}services/test_metrics.py::test_every_dead_letter_code_is_reached_here",
-        f"{_UNIT}services/test_metrics.py::test_every_dead_letter_is_told_by_its_code",
-        f"{_UNIT}services/test_metrics.py::test_an_overdue_allocation_and_a_halted_variant_are_told",
-    ),
     "EO-11": (
         f"{_UNIT}worker/test_orders.py::test_a_redelivered_order_is_carried_out_once_even_after_its_opposite",
         f"{_WHOLE}test_celery_app.py::test_an_order_sent_as_a_task_is_carried_out_once",

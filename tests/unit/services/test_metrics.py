@@ -1,9 +1,9 @@
-"""Metrics: true to what the server holds, bounded, every reason told, and every alert about something that exists."""
+"""Metrics: true to what the server holds, bounded, and every alert about something that exists."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from logs import HOUR, NOW, Log, batch, definition, event, forged
+from logs import Log, batch, event
 from trimtab.errors import Unavailable
-from trimtab.schema.control import EpochStart, StatusChange
 from trimtab.schema.dead_letter import DeadLetterCode
-from trimtab.schema.decision import HoldCode
-from trimtab.schema.experiment import Status
-from trimtab.schema.signing import Keyring
+from trimtab.schema.decision import HoldCode, VerdictCode
 from trimtab_worker import health
 from trimtab_worker.services.ingest import DrainReport, Ingest
 from trimtab_worker.services.metrics import M, Sheet, Sources, measure
 from trimtab_worker.services.metrics import sheet as sheets
-from trimtab_worker.services.reallocate import Reallocate
-from trimtab_worker.services.signing import require
 
 ALERTS = Path(__file__).parents[3] / "deploy" / "prometheus" / "alerts.yml"
 Values = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -152,176 +147,13 @@ def test_series_are_bounded_and_the_rest_is_counted(monkeypatch: pytest.MonkeyPa
     assert value(values, M.SERIES_DROPPED, metric="trimtab_weight") == 4
 
 
-# ── every reason is reachable, and told (OB-01) ──────────────────────────────────────────────────────────────────────
-
-EAGER = {"min_trials": 1, "max_step": 0.2, "min_weight": 0.005, "cooldown_seconds": 0}
-
-
-def _outcomes(log: Log, n: int = 100, **changes: Any) -> None:
-    rates = {"control": 2, "b": 3}
-    rows = [event(variant=v, metrics={"converted": int(i % 10 < r)}) for v, r in rates.items() for i in range(n)]
-    log.columns(batch([{**row, **changes} for row in rows]))
-
-
-def _stopped_in_the_log(log: Log) -> None:
-    order = StatusChange(at=log.clock.now, experiment_id="checkout", status=Status.STOPPED)
-    log.store.append("control", order.model_dump_json().encode())
-    log.drain()
-
-
-def _paused(log: Log) -> None:
-    log.control.hold("checkout", reason="a look")
-    log.drain()
-
-
-def _gap(log: Log) -> None:
-    log.drain()
-    log.row(event())
-    log.store.trim(f"{log.clock.now + 1}-0")
-
-
-def _units(log: Log, n: int, **changes: Any) -> None:
-    rows = [event(unit_id=f"u{i}", variant="b" if i % 10 else "control") for i in range(n)]
-    log.columns(batch([{**row, **changes} for row in rows]))
-    log.drain()
-
-
-def _leaking(log: Log) -> None:
-    parts = {"control": 1_000_000, "b": 0}
-    start = EpochStart(at=log.clock.now, experiment_id="checkout", epoch=2, parts=parts)
-    log.store.announce("checkout", 2, start.model_dump_json().encode())
-    _units(log, 200, epoch=2)
-
-
-def _dead(log: Log) -> None:
-    log.columns(batch([event(variant="stranger")] * 100))
-    log.drain()
-
-
-def _cooling(log: Log) -> None:
-    _outcomes(log, 1000)
-    log.drain()
-    Reallocate(log.publications, lambda _: log.store).recompute("checkout")
-
-
-def _unchanged(log: Log) -> None:
-    _outcomes(log)
-    log.drain()
-
-
-SITUATIONS: dict[HoldCode, tuple[dict[str, Any], Callable[[Log], object]]] = {
-    HoldCode.NOT_RUNNING: ({}, _stopped_in_the_log),
-    HoldCode.PAUSED: ({}, _paused),
-    HoldCode.STALE: ({}, lambda _: None),  # nobody ever drained
-    HoldCode.LOG_GAP: ({}, _gap),
-    HoldCode.SAMPLE_RATIO: ({"unit": "unit"}, lambda log: _units(log, 2000)),
-    HoldCode.LEAK: ({"unit": "unit"}, _leaking),
-    HoldCode.DEAD_LETTERS: ({}, _dead),
-    HoldCode.COOLDOWN: ({"constraints": {**EAGER, "cooldown_seconds": 600}}, _cooling),
-    HoldCode.MIN_TRIALS: ({}, lambda log: log.drain()),
-    HoldCode.UNCHANGED: ({"strategy": "fixed", "constraints": EAGER}, _unchanged),
-}
-ELSEWHERE = {
-    HoldCode.INVALID_INPUT: "tests/unit/engine/test_decide.py",
-    HoldCode.RESTORED: "tests/faults/test_restore.py",
-}
-"""Codes that no sound log leads to; their tests make the damage, and `test_the_codes_from_elsewhere` tells them."""
-
-
-def test_every_hold_is_reached_here_or_where_it_says() -> None:
-    assert SITUATIONS.keys() | ELSEWHERE.keys() == set(HoldCode)
-    for code, path in ELSEWHERE.items():
-        assert re.search(rf"HoldCode\.{code.name}|\"{code}\"", (ALERTS.parents[2] / path).read_text(encoding="utf-8"))
-
-
-@pytest.mark.parametrize("code", SITUATIONS, ids=str)
-def test_every_hold_is_told_by_its_code(code: HoldCode) -> None:
-    """OB-01."""
-    changes, situation = SITUATIONS[code]
-    log = Log(**changes)
-    situation(log)
-    decision = Reallocate(log.publications, lambda _: log.store).recompute("checkout")
-    values = told(log)
-    found = {reason.code for reason in decision.reasons}
-    assert code in found
-    for each in HoldCode:
-        assert value(values, M.HOLD, experiment="checkout", code=each) == float(each in found)
-
-
-def _refused() -> Iterator[tuple[DeadLetterCode, Callable[[Log], object]]]:
-    rows: dict[DeadLetterCode, Any] = {
-        DeadLetterCode.NOT_JSON: b"{nope",
-        DeadLetterCode.TOO_LARGE: b"x" * 10_000,
-        DeadLetterCode.SCHEMA_VERSION: event(v=99),
-        DeadLetterCode.MISSING_FIELD: {"experiment_id": "checkout"},
-        DeadLetterCode.INVALID_FIELD: event(experiment_id="a}:x{"),
-        DeadLetterCode.UNKNOWN_EXPERIMENT: event(experiment_id="nowhere"),
-        DeadLetterCode.UNKNOWN_VARIANT: event(variant="stranger"),
-        DeadLetterCode.UNKNOWN_METRIC: event(metrics={"strange": 1}),
-        DeadLetterCode.UNKNOWN_EPOCH: event(epoch=9),
-        DeadLetterCode.INVALID_VALUE: event(metrics={"converted": 7}),
-        DeadLetterCode.TOO_LATE: event(occurred_at=NOW - 72 * HOUR),
-        DeadLetterCode.FUTURE: event(occurred_at=NOW + HOUR),
-    }
-    for code, row in rows.items():
-        yield code, lambda log, row=row: log.row(row)
-    yield DeadLetterCode.UNKNOWN_ENTRY, lambda log: log.store.append("surprise", b"1")
-    yield DeadLetterCode.INVALID_CONTROL, lambda log: log.store.append("control", b"1")
-    yield DeadLetterCode.SEQUENCE_GAP, lambda log: log.columns(batch([event()], producer="p", sequence=7))
-    yield DeadLetterCode.STOPPED, lambda log: (_stopped_in_the_log(log), log.row(event()))
-    yield DeadLetterCode.MISSING_UNIT, _without_unit
-    yield DeadLetterCode.NOT_STARTED, _draft
-    yield DeadLetterCode.CRASHED, _crashing
-    yield DeadLetterCode.AUTH, _unsigned
-
-
-def _without_unit(log: Log) -> None:
-    log.control.create(definition(id="units", unit="unit"))
-    log.control.start("units")
-    log.row(event(experiment_id="units"))
-
-
-def _draft(log: Log) -> None:
-    log.control.create(definition(id="draft"))
-    log.row(event(experiment_id="draft"))
-
-
-def _unsigned(log: Log) -> None:
-    log.store.keyring = Keyring((b"x" * 32,))
-    require([log.store], log.store.keyring, required=True)
-    forged(log, event())
-
-
-def _crashing(log: Log) -> None:
-    log.drain()
-    log.row(event())
-    (entry,) = log.store.read(log.store.load().cursor.id, 1)
-    assert log.store.quarantine(entry.id, log.store.load().cursor)
-
-
-REFUSED = dict(_refused())
-
-
-def test_every_dead_letter_code_is_reached_here() -> None:
-    assert REFUSED.keys() == set(DeadLetterCode)
-
-
-@pytest.mark.parametrize("code", REFUSED, ids=str)
-def test_every_dead_letter_is_told_by_its_code(code: DeadLetterCode) -> None:
-    """OB-01: under its experiment where it names one that exists, else as a stray."""
-    log = Log()
-    REFUSED[code](log)
-    log.drain()
-    by_code = [name for name, labels in told(log) if ("code", code) in labels]
-    assert by_code in ([M.DEAD.value.name], [M.STRAY.value.name])
-
-
 # ── alerts ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 RULES = yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["groups"][0]["rules"]
 LABELS = {metric.value.name: set(metric.value.labels) for metric in M}
 CLOSED = {
     ("trimtab_hold", "code"): {code.value for code in HoldCode},
+    ("trimtab_bound", "code"): {code.value for code in VerdictCode},
     ("trimtab_dead_total", "code"): {code.value for code in DeadLetterCode},
     ("trimtab_dead_stray_total", "code"): {code.value for code in DeadLetterCode},
     ("trimtab_alive", "role"): set(health.ROLES),

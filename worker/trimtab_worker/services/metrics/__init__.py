@@ -20,7 +20,7 @@ from trimtab.ids import partition_of
 from trimtab.ports import PartitionStore, PublicationStore, Published
 from trimtab.schema.base import PARTS
 from trimtab.schema.dead_letter import DeadLetterCode
-from trimtab.schema.decision import Decision, HoldCode
+from trimtab.schema.decision import Decision, HoldCode, VerdictCode
 from trimtab.schema.experiment import Status
 from trimtab_worker.services.ingest import check_gap
 from trimtab_worker.services.metrics.catalogue import M, Metric
@@ -31,7 +31,7 @@ __all__ = ["M", "Metric", "Now", "Sheet", "Sources", "measure"]
 log = structlog.get_logger(__name__)
 
 DEAD = "dead:"
-_COUNTERS = ("folded", "duplicates", "conflicts", "unstamped", *(f"{DEAD}{code}" for code in DeadLetterCode))
+_COUNTERS = ("folded", "duplicates", "capped", "conflicts", "unstamped", *(f"{DEAD}{code}" for code in DeadLetterCode))
 _LIVE = (Status.RUNNING, Status.HELD)
 
 
@@ -113,6 +113,7 @@ def _folded(sheet: Sheet, store: PartitionStore, state: PartitionState, now: int
     sheet.put(M.LOG_LOST, counters["lost"], number)
     sheet.put(M.FOLDED, counters["folded"], number)
     sheet.put(M.DUPLICATES, counters["duplicates"], number)
+    sheet.put(M.CAPPED, counters["capped"], number)
     sheet.put(M.IMPLAUSIBLE, counters["implausible_ids"], number)
     for name, n in sorted(counters.items()):
         if name.startswith(DEAD):
@@ -128,6 +129,7 @@ def _experiments(sheet: Sheet, sources: Sources, partitions: int) -> None:
         for name, counters in store.counters(mine, _COUNTERS).items():
             sheet.put(M.OUTCOMES, counters["folded"], name)
             sheet.put(M.REPEATED, counters["duplicates"], name)
+            sheet.put(M.BEYOND_CAP, counters["capped"], name)
             sheet.put(M.CONFLICTS, counters["conflicts"], name)
             sheet.put(M.UNSTAMPED, counters["unstamped"], name)
             for code in DeadLetterCode:
@@ -137,7 +139,7 @@ def _experiments(sheet: Sheet, sources: Sources, partitions: int) -> None:
             published = sources.publications.read(name)
             if published is not None:
                 _published(sheet, published, now)
-                _holds(sheet, sources.publications, published)
+                _decided(sheet, sources.publications, published)
 
 
 def _published(sheet: Sheet, published: Published, now: int) -> None:
@@ -157,11 +159,16 @@ def _published(sheet: Sheet, published: Published, now: int) -> None:
         sheet.put(M.OVERDUE, max(0, now - allocation.valid_until) / 1000, name)
 
 
-def _holds(sheet: Sheet, publications: PublicationStore, published: Published) -> None:
-    """Each reason of the newest entry if that is a decision, 0 for the others: an alert sees it come and go."""
+def _decided(sheet: Sheet, publications: PublicationStore, published: Published) -> None:
+    """What held or bound the newest entry if that is a decision, 0 for the others: an alert sees it come and go."""
     if published.status not in _LIVE:
         return
-    newest = next(iter(publications.ledger(published.experiment.id, 1)), None)
-    found = {reason.code for reason in newest.reasons} if isinstance(newest, Decision) else set()
-    for code in HoldCode:
-        sheet.put(M.HOLD, code in found, published.experiment.id, code)
+    name = published.experiment.id
+    newest = next(iter(publications.ledger(name, 1)), None)
+    decision = newest if isinstance(newest, Decision) else None
+    held = {reason.code for reason in decision.reasons} if decision else set()
+    bound = {verdict.code for verdict in decision.verdicts} if decision else set()
+    for hold in HoldCode:
+        sheet.put(M.HOLD, hold in held, name, hold)
+    for verdict in VerdictCode:
+        sheet.put(M.BOUND, verdict in bound, name, verdict)

@@ -58,6 +58,9 @@ class M(Enum):
     # ── the fold ──
     FOLDED = Metric("trimtab_events_folded_total", "counter", "Events counted.", _P)
     DUPLICATES = Metric("trimtab_events_duplicate_total", "counter", "Events recognised as counted before.", _P)
+    CAPPED = Metric(
+        "trimtab_events_capped_total", "counter", "Events beyond what one unit may add in an hour, not counted.", _P
+    )
     IMPLAUSIBLE = Metric(
         "trimtab_implausible_ids_total", "counter",
         "Entry ids too far ahead to be believed: forged, or a wrong clock.", _P,
@@ -72,6 +75,9 @@ class M(Enum):
     DEAD = Metric("trimtab_dead_total", "counter", "Refused events, by reason.", ("experiment", "code"))
     OUTCOMES = Metric("trimtab_outcomes_total", "counter", "Events counted.", _E)
     REPEATED = Metric("trimtab_outcomes_duplicate_total", "counter", "Events recognised as counted before.", _E)
+    BEYOND_CAP = Metric(
+        "trimtab_outcomes_capped_total", "counter", "Events beyond what one unit may add in an hour, not counted.", _E
+    )
     CONFLICTS = Metric(
         "trimtab_outcomes_conflict_total", "counter", "Repetitions in one batch that said something else.", _E
     )
@@ -92,5 +98,9 @@ class M(Enum):
     )
     HOLD = Metric(
         "trimtab_hold", "gauge", "1 for each reason why the last decision kept the weights.", ("experiment", "code")
+    )
+    BOUND = Metric(
+        "trimtab_bound", "gauge", "1 for each guardrail that bound the weights of the last decision.",
+        ("experiment", "code"),
     )
     LEDGER = Metric("trimtab_ledger_entries_total", "counter", "Decisions and acts in the ledger.", _E)
