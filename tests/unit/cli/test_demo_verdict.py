@@ -26,7 +26,7 @@ def verdict(counted: dict[str, tuple[int, int]], sent: dict[str, Tally] | None =
     found = Statistics(
         experiment_id="demo-x", status=Status.RUNNING, data_until=0, epochs=[], cells=[],
         trials={name: n for name, (n, _) in counted.items()}, totals=totals,
-        folded=sum(n for n, _ in counted.values()), duplicates=0, conflicts=0, unstamped=0, clipped={},
+        folded=sum(n for n, _ in counted.values()), duplicates=0, capped=0, conflicts=0, unstamped=0, clipped={},
         dead={},
     )  # fmt: skip
     experiment = Experiment.parse(WORLD.definition())

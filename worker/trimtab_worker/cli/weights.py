@@ -157,6 +157,8 @@ def _remarks(found: Statistics) -> list[str]:
     remarks = []
     if found.duplicates:
         remarks.append(f"{found.duplicates:,} duplicates were recognised and not counted.")
+    if found.capped:
+        remarks.append(f"{found.capped:,} outcomes were beyond their unit's cap for the hour and not counted.")
     if found.conflicts:
         remarks.append(f"{found.conflicts:,} repeated event ids said something else than the first, which counts.")
     if found.unstamped:

@@ -53,6 +53,7 @@ class Statistics(Schema):
     totals: dict[str, dict[str, Sums]] = Field(description="variant → metric → sums over all epochs.")
     folded: int
     duplicates: int
+    capped: int = Field(description="Outcomes beyond what one unit may add in an hour.")
     conflicts: int = Field(description="Repetitions in one batch that said something else than the first.")
     unstamped: int = Field(description="Events that named neither epoch nor exposed_at.")
     clipped: dict[str, int] = Field(description="Values clipped to a metric's cap, per metric.")
@@ -82,6 +83,7 @@ def statistics(store: PartitionStore, experiment_id: str) -> Statistics:
         totals=_totals(state),
         folded=state.counters["folded"],
         duplicates=state.counters["duplicates"],
+        capped=state.counters["capped"],
         conflicts=state.counters["conflicts"],
         unstamped=state.counters["unstamped"],
         clipped=_counted(state, "clipped"),
