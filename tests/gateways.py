@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import requests
 import uvicorn
 
 from client_allocations import allocation
+from e2e.conftest import CLI, clean_environment
 from servers import wait_until
 from trimtab.layout import largest_remainder, relayout
 from trimtab.schema.allocation import Allocation
@@ -76,6 +78,25 @@ def running_gateway(
         thread.join(SECONDS)
         services.close()
         assert not thread.is_alive(), "the gateway did not end"
+
+
+@contextmanager
+def serving(redis_url: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`trimtab serve` as a process of its own, and the address that it prints."""
+    process = subprocess.Popen(
+        [*CLI, "serve", "--port", "0"],
+        env=clean_environment() | {"REDIS_URL": redis_url} | environment,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        assert line.startswith("Listening on http://127.0.0.1:"), process.communicate()
+        yield process, line.split()[-1]
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
 
 
 def publish(client: redis.Redis, document: Allocation | bytes, *, notify: bool = True) -> None:

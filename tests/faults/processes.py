@@ -9,6 +9,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import Any, Self
 
 import structlog
@@ -89,6 +90,26 @@ def drain_until_poisoned(url: str) -> None:
     ingest_service.decode = fragile  # type: ignore[attr-defined]
     with connect(url) as client:
         Ingest(RedisPartition(client, 0)).drain(holder="worker")
+
+
+def fold_and_weigh(url: str, half: str) -> None:
+    """Fold up to the entry `half`, then the rest; leaves in `test:weighed` what the rest cost: milliseconds of CPU,
+    and bytes of memory that were not given back."""
+    _quiet()
+    with connect(url) as client:
+        ingest = Ingest(RedisPartition(client, 0), stop_at=half)
+        ingest.drain(holder="worker")
+        before, started = resident_bytes("self"), time.process_time()
+        ingest.stop_at = None
+        ingest.drain(holder="worker")
+        cost = {"ms": (time.process_time() - started) * 1000, "bytes": resident_bytes("self") - before}
+        client.hset("test:weighed", mapping=cost)
+
+
+def resident_bytes(pid: int | str) -> int:
+    """The process's memory, by /proc."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def recompute_for_ever(url: str, experiment: str, seconds: float = 0.05) -> None:

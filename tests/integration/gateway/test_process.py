@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import pytest
 import redis
@@ -15,28 +13,9 @@ import requests
 
 from client_allocations import allocation
 from e2e.conftest import CLI, clean_environment
-from gateways import publish
+from gateways import publish, serving
 from servers import wait_until
 from trimtab_worker.embedded import EmbeddedServer
-
-
-@contextmanager
-def serving(redis_url: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The process and the address that it prints."""
-    process = subprocess.Popen(
-        [*CLI, "serve", "--port", "0"],
-        env=clean_environment() | {"REDIS_URL": redis_url} | environment,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert process.stdout is not None
-    try:
-        line = process.stdout.readline()
-        assert line.startswith("Listening on http://127.0.0.1:"), process.communicate()
-        yield process, line.split()[-1]
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
