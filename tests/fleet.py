@@ -27,6 +27,7 @@ from trimtab_worker.embedded import EmbeddedServer
 
 ROOT = Path(__file__).parents[1]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+APP = "trimtab_worker.app"
 READY_SECONDS = 60.0  # two shared cores may import numpy and scipy three times at once
 STOP_SECONDS = 20.0  # RC-12
 HEARTBEAT_SECONDS = 1.0
@@ -40,14 +41,16 @@ FAST = {
 
 
 class Fleet:
-    """Two servers and the processes started on them; all are gone when it is closed."""
+    """Two servers and the processes started on them, with `FAST` and `environment`; all are gone when it is closed."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, **environment: str) -> None:
         self.directory = directory
+        self._environment = FAST | environment
         self._stack = ExitStack()
         self.data = self._server("data")
         self.broker = self._server("broker")
-        self.broker_url = self.broker.url  # where its processes look for it: a test may put something between
+        # Where its processes look for them: a test may put something between.
+        self.redis_url, self.broker_url = self.data.url, self.broker.url
         self.settings = Settings.load(redis_url=self.data.url, broker_url=self.broker.url)
         self.client: redis.Redis = self._stack.enter_context(plain_client(self.data.url))
         self.services = Services(self.settings)
@@ -65,14 +68,16 @@ class Fleet:
             )
         return processes
 
-    def launch(self, role: str) -> subprocess.Popen[bytes]:
-        program, *arguments = COMPOSE[role]["command"]
+    def launch(self, role: str, *more: str, app: str = APP) -> subprocess.Popen[bytes]:
+        """Start a role by its command in docker-compose.yml, and `more`; `app` may be another of the tests' own."""
+        program, *arguments = (app if part == APP else part for part in (*COMPOSE[role]["command"], *more))
         environment = {
             "PATH": os.environ.get("PATH", ""),
+            "PYTHONPATH": str(ROOT / "tests"),
             "HOME": str(self.directory),
-            "REDIS_URL": self.data.url,
+            "REDIS_URL": self.redis_url,
             "BROKER_URL": self.broker_url,
-            **FAST,
+            **self._environment,
         }
         with self.log(role).open("ab") as log:
             process = subprocess.Popen(

@@ -11,12 +11,10 @@ def alive(pid: int | None) -> int:
     return pid if pid and state not in ("", "Z") else 0
 
 
-def first_child(parent: int) -> int:
-    """A living child of `parent`; 0 where there is none."""
-    if not parent:
-        return 0
+def children(parent: int) -> list[int]:
+    """The living children of `parent`."""
     pids = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal())
-    return next((pid for pid in pids if status(pid)[1] == parent and alive(pid)), 0)
+    return [pid for pid in pids if status(pid)[1] == parent and alive(pid)]
 
 
 def status(pid: int) -> tuple[str, int]:

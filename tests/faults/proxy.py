@@ -7,7 +7,7 @@ import contextlib
 import random
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -21,6 +21,7 @@ class Proxy:
         self.loss = loss  # probability that a reply is dropped and its connection aborted
         self.delay_seconds = 0.0  # of each reply
         self.swallows = False  # bytes of both sides vanish, connections stay open
+        self.passes: Callable[[bytes], bool] = lambda _: True  # asked of each request; else it and its connection go
         self.replies = self.lost = 0
         self.port = 0
         self._tls = tls
@@ -67,6 +68,8 @@ class Proxy:
 
     async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while chunk := await reader.read(CHUNK_BYTES):
+            if not self.passes(chunk):
+                return
             if not self.swallows:
                 writer.write(chunk)
                 await writer.drain()

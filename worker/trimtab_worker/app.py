@@ -151,7 +151,7 @@ def _drain_at_once(sender: Any, **_: Any) -> None:
         return
     services = bootstrap.Services()
     for number in range(services.known_partitions()):
-        send("drain", number, expires=services.settings.drain_park_seconds)
+        send("drain", number, expires=services.settings.periods.revive_seconds)  # later, beat's will be there
     services.close()
 
 
