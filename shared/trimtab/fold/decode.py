@@ -13,7 +13,7 @@ from pydantic_core import from_json
 from trimtab.fold.commit import Entry
 from trimtab.ids import SLUG_PATTERN
 from trimtab.schema.control import Compaction, ControlEntry, Signing, control_entries
-from trimtab.schema.dead_letter import MAX_RAW_BYTES, DeadLetter, DeadLetterCode
+from trimtab.schema.dead_letter import MAX_RAW_BYTES, DeadLetter, DeadLetterCode, reason_of
 from trimtab.schema.event import (
     BATCH_FIELD,
     CONTROL_FIELD,
@@ -138,7 +138,7 @@ def _item(entry: Entry) -> Control | Batch | Refused:
         try:
             return Control(entry, control_entries.validate_json(raw))
         except ValidationError as error:
-            return Refused(entry, letter(entry, DeadLetterCode.INVALID_CONTROL, _sentence(error)))
+            return Refused(entry, letter(entry, DeadLetterCode.INVALID_CONTROL, reason_of(error)[1]))
     return _unknown(entry)
 
 
@@ -152,7 +152,7 @@ def _unreadable(entry: Entry, raw: bytes, error: ValidationError | RecursionErro
     if isinstance(error, RecursionError):
         return Refused(entry, letter(entry, DeadLetterCode.NOT_JSON, "the JSON nests too deep"))
     experiment_id, n = _named(raw)
-    return Refused(entry, letter(entry, _code(error), _sentence(error), n=n, experiment_id=experiment_id))
+    return Refused(entry, letter(entry, *reason_of(error), n=n, experiment_id=experiment_id))
 
 
 def _named(raw: bytes) -> tuple[str | None, int]:
@@ -174,25 +174,6 @@ def _named(raw: bytes) -> tuple[str | None, int]:
 def _too_large(entry: Entry, raw: bytes, limit: int) -> Refused:
     detail = f"the entry has {len(raw)} bytes; the limit is {limit}"
     return Refused(entry, letter(entry, DeadLetterCode.TOO_LARGE, detail))
-
-
-def _code(error: ValidationError) -> DeadLetterCode:
-    problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    if problem["type"] == "json_invalid":
-        return DeadLetterCode.NOT_JSON
-    if problem["loc"][:1] == ("v",):
-        return DeadLetterCode.SCHEMA_VERSION
-    if problem["type"] == "missing":
-        return DeadLetterCode.MISSING_FIELD
-    if problem["loc"][:1] == ("metrics",) and len(problem["loc"]) > 1:
-        return DeadLetterCode.INVALID_VALUE
-    return DeadLetterCode.INVALID_FIELD
-
-
-def _sentence(error: ValidationError) -> str:
-    problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    place = ".".join(str(part)[:64] for part in problem["loc"])
-    return f"{place}: {problem['msg']}" if place else problem["msg"]
 
 
 def letter(

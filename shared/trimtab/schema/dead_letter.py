@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from trimtab.schema.base import Schema
 
@@ -53,3 +53,20 @@ class DeadLetter(Schema):
     field: Literal["event", "batch", "control"] | None = Field(None, description="The entry's field that it quotes.")
     raw: str = Field(description=f"The first {MAX_RAW_BYTES} bytes as they came, undecodable ones replaced.")
     complete: bool = Field(False, description="Whether `raw` is all of it, to the byte.")
+
+
+def reason_of(error: ValidationError) -> tuple[DeadLetterCode, str]:
+    """Code and sentence for what a schema refuses, by the first thing that is wrong; the sentence quotes no value."""
+    problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    kind, where, said = problem["type"], problem["loc"], problem["msg"]
+    place = ".".join(str(part)[:64] for part in where)
+    sentence = f"{place}: {said}" if place else said
+    if kind == "json_invalid":
+        return DeadLetterCode.NOT_JSON, sentence
+    if where[:1] == ("v",):
+        return DeadLetterCode.SCHEMA_VERSION, sentence
+    if kind == "missing":
+        return DeadLetterCode.MISSING_FIELD, sentence
+    if where[:1] == ("metrics",) and len(where) > 1:
+        return DeadLetterCode.INVALID_VALUE, sentence
+    return DeadLetterCode.INVALID_FIELD, sentence

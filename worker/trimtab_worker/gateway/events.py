@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from trimtab.client._columns import encode, metric_names
 from trimtab.ids import OPAQUE_MAX_LENGTH
-from trimtab.schema.dead_letter import DeadLetterCode
+from trimtab.schema.dead_letter import DeadLetterCode, reason_of
 from trimtab.schema.event import BATCH_FIELD, EVENT_FIELD, MAX_BATCH_BYTES, MAX_EVENT_BYTES, OutcomeEvent
 from trimtab.schema.experiment import MAX_METRICS
 from trimtab_worker.gateway.bodies import JSON, parse_json
@@ -88,7 +88,7 @@ def check(rows: Sequence[Any], idempotency_key: str | None = None) -> list[Outco
         try:
             event = OutcomeEvent.model_validate(row)
         except ValidationError as error:
-            reasons.append(Reason(row=place, code=_code(error), detail=_sentence(error)))
+            reasons.append(_reason(place, error))
             continue
         if event.origin != "live":
             detail = "origin: imports are exempt from lateness, and come by `trimtab replay` only"
@@ -150,7 +150,7 @@ def _unwrapped(documents: Sequence[Any]) -> list[dict[str, Any]]:
         try:
             rows.append(_outcome(CloudEvent.model_validate(document)))
         except ValidationError as error:
-            reasons.append(Reason(row=place, code=_code(error), detail=_sentence(error)))
+            reasons.append(_reason(place, error))
     if reasons:
         raise refused(reasons, len(documents))
     return rows
@@ -179,18 +179,6 @@ def _from_headers(headers: Mapping[str, str], data: Any) -> dict[str, Any]:
     return {**attributes, "data": data}
 
 
-def _code(error: ValidationError) -> str:
-    """The dead letters' code for what the schema refuses."""
-    problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    if problem["loc"][:1] == ("v",):
-        return DeadLetterCode.SCHEMA_VERSION
-    if problem["type"] == "missing":
-        return DeadLetterCode.MISSING_FIELD
-    inside_metrics = problem["loc"][:1] == ("metrics",) and len(problem["loc"]) > 1
-    return DeadLetterCode.INVALID_VALUE if inside_metrics else DeadLetterCode.INVALID_FIELD
-
-
-def _sentence(error: ValidationError) -> str:
-    problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    place = ".".join(str(part)[:64] for part in problem["loc"])
-    return f"{place}: {problem['msg']}" if place else problem["msg"]
+def _reason(place: int, error: ValidationError) -> Reason:
+    code, detail = reason_of(error)
+    return Reason(row=place, code=code, detail=detail)

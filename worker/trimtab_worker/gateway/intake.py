@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -16,15 +16,17 @@ from trimtab import telemetry
 from trimtab.adapters.redis.connection import UNREACHABLE
 from trimtab.clock import system_clock
 from trimtab.ids import partition_of
+from trimtab.schema.control import Signing
 from trimtab.schema.dead_letter import DeadLetterCode
 from trimtab.schema.event import OutcomeEvent
-from trimtab.schema.keys import LOG, PartitionKeys
+from trimtab.schema.keys import LOG, ExperimentKeys, PartitionKeys
 from trimtab.schema.signing import SigningKey
 from trimtab_worker.gateway.board import Board
 from trimtab_worker.gateway.bodies import JSON, read_body
 from trimtab_worker.gateway.events import check, entries, read_rows, refused
 from trimtab_worker.gateway.pressure import MEMORY_RETRY_SECONDS, Gauge
 from trimtab_worker.gateway.problems import Reason, Refusal, invalid, slow_down, unavailable
+from trimtab_worker.gateway.signatures import check_key, without_token
 
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,200}").fullmatch
 _RESULT_UNKNOWN = "Some events may be in the log: send them again under the same event ids."
@@ -76,6 +78,29 @@ class Intake:
         if reasons:
             raise refused(reasons, len(events))
 
+    async def _check_signatures(
+        self, events: Sequence[OutcomeEvent], parted: Mapping[int, Sequence[OutcomeEvent]]
+    ) -> None:
+        """What the fold would refuse as not signed, or as without a token, is refused here, as far as it shows."""
+        homes = {event.experiment_id: partition for partition, own in parted.items() for event in own}
+        pipeline = self._client.pipeline(transaction=False)
+        for partition in parted:
+            pipeline.hget(PartitionKeys(partition).cur, "signing")
+        for name in homes:
+            pipeline.hget(ExperimentKeys(name).definition, "definition")
+        replies = await pipeline.execute()
+        rules = {partition: _rules(raw) for partition, raw in zip(parted, replies, strict=False)}
+        for found in rules.values():
+            check_key(found, self._key)
+        demanding = {
+            name
+            for name, raw in zip(homes, replies[len(parted) :], strict=True)
+            if raw and orjson.loads(raw).get("exposure_tokens")
+        }
+        reasons = without_token(events, demanding, {name: rules[homes[name]] for name in demanding})
+        if reasons:
+            raise refused(reasons, len(events))
+
     def _signature(self, field: str, payload: bytes) -> dict[str, bytes]:
         return self._key.sign(field, payload) if self._key else {}
 
@@ -85,9 +110,11 @@ class Intake:
             partitions = int(await self._client.hget(LOG, "partitions") or 0)
             if not partitions:
                 raise unavailable("There is no event log yet: create an experiment first.")
+            parted = _by_partition(events, partitions)
+            await self._check_signatures(events, parted)
             commands = [
                 (PartitionKeys(partition).events, {field: payload, **self._signature(field, payload)})
-                for partition, own in _by_partition(events, partitions).items()
+                for partition, own in parted.items()
                 for field, payload in entries(own, system_clock())
             ]
             pipeline = self._client.pipeline(transaction=len(commands) > 1)
@@ -111,6 +138,10 @@ class Intake:
 
 def _away() -> Refusal:
     return unavailable(f"The data server did not answer. {_RESULT_UNKNOWN}")
+
+
+def _rules(raw: bytes | None) -> Signing | None:
+    return Signing.model_validate_json(raw) if raw else None
 
 
 def _by_partition(events: Sequence[OutcomeEvent], partitions: int) -> dict[int, list[OutcomeEvent]]:
