@@ -17,9 +17,9 @@ from trimtab.fold.findings import Findings
 from trimtab.fold.orders import carry_out
 from trimtab.fold.state import OPEN, ExperimentState, PartitionState, Producer
 from trimtab.fold.table import GatheredRows, Mask, Table, table_of_batch, table_of_rows
-from trimtab.schema.control import Compaction, Define, EpochStart, Signing, StatusChange
+from trimtab.schema.control import Compaction, Define, EpochStart, StatusChange
 from trimtab.schema.dead_letter import DeadLetter, DeadLetterCode
-from trimtab.schema.signing import NO_KEYS, Keyring
+from trimtab.schema.signing import NO_KEYS, Keyring, Verifier
 
 DAY = 86_400_000
 HORIZON = 2 * DAY
@@ -81,14 +81,14 @@ class _Walk:
 
     def __init__(self, found: Findings, keyring: Keyring) -> None:
         self.found = found
-        self.keyring = keyring
-        self.rules = found.start.signing  # an entry that changes them is read alone
+        rules = found.start.signing  # an entry that changes them is read alone
+        self.verifier = keyring.verifier(rules) if rules else None
         self.rows: dict[str, GatheredRows] = {}
 
     def step(self, item: Item) -> None:
         state = self.found.state
-        if self.rules is not None:
-            authentic = self._authentic(self.rules, item)
+        if self.verifier is not None:
+            authentic = self._authentic(self.verifier, item)
             if authentic is None:
                 return
             item = authentic
@@ -115,13 +115,13 @@ class _Walk:
                 self._refuse(item.letter)
                 self._note_unreadable(item.letter)
 
-    def _authentic(self, rules: Signing, item: Item) -> Item | None:
+    def _authentic(self, verifier: Verifier, item: Item) -> Item | None:
         """What of the item the rules admit; None for nothing. The rest leaves, and does not even move the clock."""
         if isinstance(item, Rows):
             good = [
                 (entry, event)
                 for entry, event in zip(item.entries, item.events, strict=True)
-                if self._admitted(rules, entry, event["experiment_id"])
+                if self._admitted(verifier, entry, event["experiment_id"])
             ]
             return Rows([entry for entry, _ in good], [event for _, event in good])
         named: str | None = None
@@ -131,12 +131,12 @@ class _Walk:
                 named, n = batch.experiment_id, batch.n
             case Refused(letter=refusal):
                 named, n = refusal.experiment_id, refusal.n
-        return item if self._admitted(rules, item.entry, named, n, order=isinstance(item, Control)) else None
+        return item if self._admitted(verifier, item.entry, named, n, order=isinstance(item, Control)) else None
 
     def _admitted(
-        self, rules: Signing, entry: Entry, experiment_id: str | None, n: int = 1, *, order: bool = False
+        self, verifier: Verifier, entry: Entry, experiment_id: str | None, n: int = 1, *, order: bool = False
     ) -> bool:
-        objection = self.keyring.objection(rules, entry.fields, order=order)
+        objection = verifier.objection(entry.fields, order=order)
         if objection is None:
             return True
         # Not tallied: whoever has no key must not be able to hold an experiment's weights.
@@ -188,14 +188,13 @@ class _Walk:
 
     def _forged(self, table: Table) -> Mask:
         """Rows without a token for just their exposure."""
-        rules, name = self.rules, table.experiment_id
-        tokens, units = table.tokens, table.unit_ids
-        if rules is None or tokens is None or units is None:
+        verifier, tokens, units = self.verifier, table.tokens, table.unit_ids
+        if verifier is None or tokens is None or units is None:
             return np.ones(table.n, dtype=np.bool_)
         variants = [table.variants[v] if 0 <= v < len(table.variants) else "" for v in table.variant.tolist()]
         epochs = np.broadcast_to(table.epoch, (table.n,)).tolist()
-        rows = zip(tokens, variants, epochs, units, strict=True)
-        return ~np.array([isinstance(u, str) and self.keyring.admits(rules, t, name, v, e, u) for t, v, e, u in rows])
+        exposures = zip(tokens, variants, epochs, units, strict=True)
+        return ~np.array(verifier.vouched(table.experiment_id, exposures))
 
     def _note_unreadable(self, refusal: DeadLetter) -> None:
         """Count an entry that cannot be read against the experiment it names, at its place among gathered rows."""

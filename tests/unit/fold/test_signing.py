@@ -42,7 +42,7 @@ def test_a_signature_fits_one_key_one_field_and_one_payload(payload: bytes, othe
     def objection(raw: bytes, field: str = name, signature: dict[str, bytes] | None = None) -> str | None:
         beside = key.sign(name, payload) if signature is None else signature
         entry = {field.encode(): raw, **{n.encode(): v for n, v in beside.items()}}
-        return RING.objection(rules, entry, order=False)
+        return RING.verifier(rules).objection(entry)
 
     assert objection(payload) is None
     assert (objection(other) is None) is (other == payload)
@@ -207,7 +207,9 @@ def test_an_outcome_counts_for_the_exposure_its_token_names_and_no_other(form: s
         exposed(log, key, unit_id="u2"),
         exposed(log, key, unit_id=None),
         exposed(log, key, token=None),
-        exposed(log, key, token="flags.1." + "0" * 64),
+        exposed(log, key, token="flags.1." + "0" * 32),
+        exposed(log, key, token="flags.1.é"),
+        exposed(log, key, token=key.token("checkout", "b", 1, "7\nu1", 5).replace(".5.", ".5\n7.")),
         exposed(log, key, token=RING.key("nobody").token("checkout", "b", 1, "u1", NOW)),
         exposed(log, key, token=key.token("other", "b", 1, "u1", NOW)),
         exposed(log, key, origin="import", variant="control"),
