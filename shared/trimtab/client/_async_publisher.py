@@ -22,6 +22,7 @@ from trimtab.client._delivery import (
     RETRIED,
     UNFLUSHED,
     Buffer,
+    Counts,
     broken,
     closed,
     life_of,
@@ -41,7 +42,7 @@ from trimtab.schema.keys import LOG
 _log = logging.getLogger("trimtab.client")
 
 
-class AsyncPublisher:
+class AsyncPublisher(Counts):
     """`Publisher` for one event loop; arguments, counts and errors are the same.
 
     Use it with `async with`, or await `close`: when the loop ends before that, what is pending is lost, and a line in
@@ -130,31 +131,6 @@ class AsyncPublisher:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
-
-    @property
-    def sent(self) -> int:
-        """Events the server has confirmed."""
-        return self._buffer.sent
-
-    @property
-    def failed(self) -> int:
-        """Events given up at `close`, and those that could not be written as JSON."""
-        return self._buffer.failed
-
-    @property
-    def pending(self) -> int:
-        """Events handed over and not yet confirmed."""
-        return self._buffer.pending
-
-    @property
-    def retries(self) -> int:
-        """Attempts to deliver that failed."""
-        return self._buffer.retries
-
-    @property
-    def last_error(self) -> Exception | None:
-        """Why the last attempt to deliver failed; None after one that succeeded."""
-        return self._buffer.last_error
 
     def after_fork(self) -> None:
         """In a forked child: start empty, and with a new task at the first event."""
@@ -275,10 +251,7 @@ class AsyncPublisher:
                 if not isinstance(failure, redis.ResponseError):
                     outbox.cut_off()
                 break
-        buffer.last_error = failure
-        buffer.retries += failure is not None
-        if not failure:
-            buffer.settled = buffer.taken
+        buffer.attempted(failure)
         self._announce()
         return failure
 

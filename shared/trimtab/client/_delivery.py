@@ -91,6 +91,14 @@ class Buffer:
         self.failed += unwritable
         _log.error("%d events cannot be written as JSON and are left out: correct what publishes them.", unwritable)
 
+    def attempted(self, failure: Exception | None) -> None:
+        """Note how an attempt to deliver everything taken ended."""
+        self.last_error = failure
+        if failure:
+            self.retries += 1
+        else:
+            self.settled = self.taken
+
     def open(self, partitions: int) -> None:
         self.outbox = Outbox(partitions, self.limits, new_id=self.new_id, key=self.key)
 
@@ -111,6 +119,37 @@ class Buffer:
 
     def _because(self) -> str:
         return f" ({plain(self.last_error)})" if self.last_error else ""
+
+
+class Counts:
+    """What a publisher tells of its events: `sent`, `failed` and `pending` add up to what was published."""
+
+    _buffer: Buffer
+
+    @property
+    def sent(self) -> int:
+        """Events the server has confirmed."""
+        return self._buffer.sent
+
+    @property
+    def failed(self) -> int:
+        """Events given up at `close`, and those that could not be written as JSON."""
+        return self._buffer.failed
+
+    @property
+    def pending(self) -> int:
+        """Events handed over and not yet confirmed."""
+        return self._buffer.pending
+
+    @property
+    def retries(self) -> int:
+        """Attempts to deliver that failed."""
+        return self._buffer.retries
+
+    @property
+    def last_error(self) -> Exception | None:
+        """Why the last attempt to deliver failed; None after one that succeeded."""
+        return self._buffer.last_error
 
 
 UNFLUSHED = "they are kept and sent again, flush once more to wait for them"

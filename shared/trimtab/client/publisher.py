@@ -36,6 +36,7 @@ from trimtab.client._delivery import (
     RETRIED,
     UNFLUSHED,
     Buffer,
+    Counts,
     broken,
     closed,
     life_of,
@@ -57,7 +58,7 @@ __all__ = ["AsyncPublisher", "Publisher"]
 _log = logging.getLogger("trimtab.client")
 
 
-class Publisher:
+class Publisher(Counts):
     """Publishes from any number of threads; one background thread of its own does the sending.
 
     Forks: a child process starts empty, under a producer id of its own, with a thread of its own; what the parent
@@ -173,31 +174,6 @@ class Publisher:
     ) -> None:
         self.close()
 
-    @property
-    def sent(self) -> int:
-        """Events the server has confirmed."""
-        return self._buffer.sent
-
-    @property
-    def failed(self) -> int:
-        """Events given up at `close`, and those that could not be written as JSON."""
-        return self._buffer.failed
-
-    @property
-    def pending(self) -> int:
-        """Events handed over and not yet confirmed."""
-        return self._buffer.pending
-
-    @property
-    def retries(self) -> int:
-        """Attempts to deliver that failed."""
-        return self._buffer.retries
-
-    @property
-    def last_error(self) -> Exception | None:
-        """Why the last attempt to deliver failed; None after one that succeeded."""
-        return self._buffer.last_error
-
     def after_fork(self) -> None:
         """In a forked child: start empty, with new locks and, at the first event, a new thread."""
         self._buffer.restart()
@@ -308,10 +284,7 @@ class Publisher:
                     outbox.cut_off()
                 break
         with self._lock:
-            self._buffer.last_error = failure
-            self._buffer.retries += failure is not None
-            if not failure:
-                self._buffer.settled = self._buffer.taken
+            self._buffer.attempted(failure)
             self._progress.notify_all()
         return failure
 
