@@ -99,6 +99,7 @@ SHOULD = {
     "RC-11": "20,000 drains: parent grows ≤ 20 MiB, child within its limit",
     "RC-13": "flood: recompute latency p99 ≤ 2 periods, memory within budget",
     "RC-14": "lag in entries and seconds: the true one",
+    "OB-03": "append-only file on another server: counts exact, ≤ 60 s for 1 M events",
     "RC-04": "200 ms latency: no double effect",
     "RC-16": "end to end: ≥ 10,000 events a second",
     "SE-14": "dependencies as pinned, no registry's address (hashes, audit: need the network)",
