@@ -129,7 +129,7 @@ def test_no_reader_sees_a_torn_or_an_older_document(log: Log, server: EmbeddedSe
     check("DP-03", f"0 wrong of {READS:,}", f"{wrong} wrong of {READS:,}, {len(written)} publications", wrong == 0)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_published_parts_of_any_state_are_whole(check: Check) -> None:
     """Any counts, any number of variants, any limits that fit: sum, floors, ids, digest, and nothing infinite."""
     rng = random.Random(11)
