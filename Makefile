@@ -69,7 +69,7 @@ constraints: $(STAMP)
 
 schemas: $(STAMP)
 	$(BIN)/python -m trimtab.schema.documents deploy/schemas
-	$(BIN)/python -m trimtab_worker.gateway.openapi deploy/schemas/openapi.json
+	$(BIN)/python -m trimtab_worker.gateway deploy/schemas/openapi.json
 
 clean:
 	rm -rf $(VENV) tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

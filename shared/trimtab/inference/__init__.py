@@ -13,7 +13,8 @@
 Pure: no I/O, no clock, no randomness. Nothing here imports the engine; its `Cells` and `Belief` are handed in.
 """
 
-from trimtab.inference.ab_test import ABResult, Comparison, Group, Measured, analyze_ab
+from trimtab.inference.ab_test import ABResult, Group, Measured, analyze_ab
+from trimtab.inference.comparison import Comparison
 from trimtab.inference.contract import (
     Advice,
     Assessment,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from trimtab.errors import InvalidInput
 from trimtab.inference.checks import check_count, check_share
+from trimtab.inference.comparison import Comparison
 from trimtab.inference.pairs import Pair, check_sums, pair_of
 from trimtab.inference.recommendation import advise
 from trimtab.inference.sample_ratio import SampleRatio
@@ -41,33 +42,6 @@ class Group:
     variant: str
     n_units: int
     mean: float | None
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One treatment against control by one metric.
-
-    Differences are treatment − control in the metric's unit, relative ones shares of control's mean; None where they
-    cannot be told. `better` says which side the effect is on, given the metric's direction; None: neither.
-    `enough`: the test has the least evidence it is valid with; without, `pvalue` is 1 because nothing was tested.
-    `effect_changes`: no one effect explains all looks, so that none is significant.
-    """
-
-    metric: str
-    treatment: str
-    method: str
-    pvalue: float
-    alpha: float
-    significant: bool
-    better: bool | None
-    effect_size: float | None
-    effect_size_ci_lower: float | None
-    effect_size_ci_upper: float | None
-    rel_effect_size: float | None
-    rel_effect_size_ci_lower: float | None
-    rel_effect_size_ci_upper: float | None
-    enough: bool = True
-    effect_changes: bool = False
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from trimtab.inference.comparison import Comparison
 from trimtab.inference.looks import LEAST_EVENTS, LEAST_UNITS
 from trimtab.inference.sample_ratio import SampleRatio
 from trimtab.schema.experiment import Metric, MetricKind
-
-if TYPE_CHECKING:
-    from trimtab.inference.ab_test import Comparison
 
 
 def advise(

@@ -15,7 +15,8 @@ from e2e.conftest import CLI, clean_environment
 from gateways import RunningGateway, publish, running_gateway
 from trimtab_worker.embedded import EmbeddedServer
 from trimtab_worker.gateway.access import Role
-from trimtab_worker.gateway.routes import ENDPOINTS, Endpoint
+from trimtab_worker.gateway.endpoint import Endpoint
+from trimtab_worker.gateway.routes import ENDPOINTS
 
 READER, HASHED_READER, PRODUCER = "reader-0123456789", "another-reader-0123456789", "producer-0123456789"
 READERS = f"{READER}, sha256:{sha256(HASHED_READER.encode()).hexdigest()}"

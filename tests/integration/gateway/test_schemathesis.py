@@ -24,11 +24,12 @@ from logs import Log
 from trimtab.adapters.redis.partition import RedisPartition
 from trimtab.adapters.redis.publication import RedisPublications
 from trimtab_worker.embedded import EmbeddedServer
+from trimtab_worker.gateway.endpoint import Endpoint
 from trimtab_worker.gateway.openapi import document
-from trimtab_worker.gateway.routes import ENDPOINTS, Endpoint
+from trimtab_worker.gateway.routes import ENDPOINTS
 
 EXAMPLES = 40
-DOCUMENT = schemathesis.openapi.from_dict(document())
+DOCUMENT = schemathesis.openapi.from_dict(document(ENDPOINTS))
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
 

@@ -16,10 +16,11 @@ from trimtab_worker.bootstrap import Services
 from trimtab_worker.gateway.access import Gate, Keys
 from trimtab_worker.gateway.board import Board
 from trimtab_worker.gateway.desk import Desk
+from trimtab_worker.gateway.endpoint import Endpoint
 from trimtab_worker.gateway.intake import Intake
 from trimtab_worker.gateway.pressure import Gauge, look
 from trimtab_worker.gateway.problems import ProblemCode, Refusal, not_found
-from trimtab_worker.gateway.routes import ENDPOINTS, Endpoint
+from trimtab_worker.gateway.routes import ENDPOINTS
 
 log = telemetry.get_logger(__name__)
 

@@ -1,24 +1,19 @@
-"""The OpenAPI 3.1 document, from the table of addresses and the models.
-
-`python -m trimtab_worker.gateway.openapi FILE` writes it; a test keeps the committed one in step.
-"""
+"""The OpenAPI 3.1 document, from the table of addresses and the models."""
 
 from __future__ import annotations
 
 import json
-import sys
-from functools import cache
+from collections.abc import Sequence
 from http import HTTPStatus
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from trimtab_worker.gateway.access import Role
 from trimtab_worker.gateway.bodies import JSON
+from trimtab_worker.gateway.endpoint import Endpoint
 from trimtab_worker.gateway.problems import MEDIA_TYPE, Problem
-from trimtab_worker.gateway.routes import ENDPOINTS, Endpoint
 
 _REF = "#/components/schemas/{model}"
 _OF_KEYS = (401, 403, 429)
@@ -27,19 +22,18 @@ _RETRY = {"Retry-After": {"description": "Seconds after which to ask again.", "s
 _RETRIED = (429, 503)
 
 
-@cache
-def text() -> str:
+def text(endpoints: Sequence[Endpoint]) -> str:
     """The document as it is written."""
-    return json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(document(endpoints), indent=2, ensure_ascii=False) + "\n"
 
 
-def document() -> dict[str, Any]:
-    """The document."""
+def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
+    """The document that describes these addresses."""
     models = _Models()
     paths: dict[str, Any] = {}
-    for endpoint in ENDPOINTS:
+    for endpoint in endpoints:
         paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, models)
-    refusals = _refusals(models)
+    refusals = _refusals(endpoints, models)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -106,9 +100,9 @@ def _responses(endpoint: Endpoint, models: _Models) -> dict[str, Any]:
     return responses
 
 
-def _refusals(models: _Models) -> dict[str, Any]:
+def _refusals(endpoints: Sequence[Endpoint], models: _Models) -> dict[str, Any]:
     """Every refusal that some address gives, described once."""
-    statuses = {status for endpoint in ENDPOINTS for status in endpoint.refusals} | set(_OF_KEYS)
+    statuses = {status for endpoint in endpoints for status in endpoint.refusals} | set(_OF_KEYS)
     content = {MEDIA_TYPE: {"schema": models.schema(Problem)}}
     return {
         _refusal_name(status): {
@@ -127,7 +121,3 @@ def _refusal_name(status: int) -> str:
 def _operation_id(endpoint: Endpoint) -> str:
     words = [word for word in endpoint.path.replace("{", "").replace("}", "").replace(".", "/").split("/") if word]
     return "_".join([endpoint.method.lower(), *words])
-
-
-if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(text(), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Liveness, readiness, and the document that describes it all."""
+"""Liveness and readiness."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from trimtab_worker.gateway.bodies import JSON, conditional, tag_of
+from trimtab_worker.gateway.bodies import JSON
 from trimtab_worker.gateway.desk import Desk
 from trimtab_worker.gateway.documents import Readiness
 
@@ -42,11 +42,3 @@ def readiness(desk: Desk) -> Readiness:
     else:
         status = "ready" if drain is not None and drain < DRAIN_SILENT_SECONDS else "degraded"
     return Readiness(status=status, checks=checks)
-
-
-async def openapi(desk: Desk, request: Request) -> Response:
-    """The OpenAPI document."""
-    from trimtab_worker.gateway.openapi import text
-
-    body = text().encode()
-    return conditional(request, body, tag_of(body))

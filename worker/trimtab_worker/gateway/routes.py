@@ -5,8 +5,7 @@ A new address is one more entry of `ENDPOINTS`; what is asked for most often com
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from functools import cache
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -15,9 +14,9 @@ from starlette.responses import Response
 
 from trimtab.schema.allocation import Allocation
 from trimtab.schema.event import OutcomeEvent
-from trimtab_worker.gateway import ofrep, payloads, probes, weights
+from trimtab_worker.gateway import ofrep, openapi, payloads, probes, weights
 from trimtab_worker.gateway.access import CLIENT_KEY, Role
-from trimtab_worker.gateway.bodies import JSON
+from trimtab_worker.gateway.bodies import JSON, conditional, tag_of
 from trimtab_worker.gateway.desk import Desk
 from trimtab_worker.gateway.documents import (
     Accepted,
@@ -28,34 +27,24 @@ from trimtab_worker.gateway.documents import (
     EvaluationSuccess,
     Readiness,
 )
+from trimtab_worker.gateway.endpoint import Endpoint
 from trimtab_worker.gateway.events import CLOUD_EVENT, CLOUD_EVENTS, MAX_ROWS, CloudEvent
-
-Handler = Callable[[Desk, Request], Awaitable[Response]]
-Model = Any  # a pydantic model, an annotated type, or None for "any JSON"
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One method of one address.
-
-    `answers` maps status codes to models of their bodies, None for none; `refusals` are those with problems (RFC 9457),
-    beside the ones that every address of a role has. `parameters` are OpenAPI parameter objects.
-    """
-
-    method: str
-    path: str
-    role: Role
-    handler: Handler
-    summary: str
-    answers: dict[int, Model]
-    takes: dict[str, Model] = field(default_factory=dict)  # media type → model of the body
-    parameters: tuple[dict[str, Any], ...] = ()
-    refusals: tuple[int, ...] = ()
-    tagged: bool = False  # answers carry an ETag; If-None-Match is understood
 
 
 async def take_events(desk: Desk, request: Request) -> Response:
     return await desk.intake.take(request)
+
+
+async def describe(desk: Desk, request: Request) -> Response:
+    """The OpenAPI document."""
+    body = openapi_text().encode()
+    return conditional(request, body, tag_of(body))
+
+
+@cache
+def openapi_text() -> str:
+    """The OpenAPI document of all addresses, as it is written."""
+    return openapi.text(ENDPOINTS)
 
 
 _SLUG = {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,63}$"}
@@ -123,6 +112,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "GET", "/readyz", Role.ANYONE, probes.readyz, "Whether it can do its work.", {200: Readiness, 503: Readiness},
     ),
-    Endpoint("GET", "/openapi.json", Role.ANYONE, probes.openapi, "This document.", {200: dict[str, Any]}),
+    Endpoint("GET", "/openapi.json", Role.ANYONE, describe, "This document.", {200: dict[str, Any]}),
 )  # fmt: skip
 
