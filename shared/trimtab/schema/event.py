@@ -40,7 +40,7 @@ class OutcomeEvent(Schema):
     variant: VariantId
     metrics: Annotated[dict[MetricName, Number], Field(min_length=1, max_length=32)]
     unit_id: OpaqueId | None = Field(
-        None, description="What was randomised; required where the experiment's unit is `unit`."
+        None, description="What was randomised; required where the experiment counts or caps units."
     )
     event_id: OpaqueId | None = Field(None, description="Makes a repeated event recognisable wherever it comes from.")
     occurred_at: Instant
