@@ -27,8 +27,8 @@ from trimtab_worker.services.evidence import (
 )
 from trimtab_worker.services.ingest import check_gap
 
-# Unread entries or a silent drain make data stale after three recompute periods, and never within half a minute:
-# a worker's restart takes some seconds.
+# Unread entries or a silent drain make data stale after one and a half recompute periods, half the time that weights
+# are fresh for, and never within half a minute: a worker's restart takes some seconds.
 STALE_AT_LEAST_MS = 30_000
 OVERDUE_PERIODS = 2
 
