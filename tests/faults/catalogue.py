@@ -106,46 +106,7 @@ SHOULD = {
 }
 """Rows that serve and are checked too."""
 
-_UNIT, _WHOLE = "tests/unit/", "tests/integration/"
-HELD_BY: dict[str, tuple[str, ...]] = {
-    "EO-11": (
-        f"{_UNIT}worker/test_orders.py::test_a_redelivered_order_is_carried_out_once_even_after_its_opposite",
-        f"{_WHOLE}test_celery_app.py::test_an_order_sent_as_a_task_is_carried_out_once",
-        f"{_UNIT}services/test_ingest.py::test_drains_that_take_turns_count_every_unit_once",
-    ),
-    "RC-05": (
-        f"{_WHOLE}test_full_memory.py::test_a_full_server_is_relieved_and_loses_nothing",
-        f"{_WHOLE}test_full_memory.py::test_producers_get_through_again_by_themselves",
-        f"{_WHOLE}test_full_memory.py::test_decisions_and_orders_work_on_a_full_server",
-    ),
-    "RC-06": (
-        f"{_WHOLE}test_celery_app.py::test_a_worker_refuses_a_server_that_forgets",
-        f"{_WHOLE}test_celery_app.py::test_a_worker_warns_of_a_server_without_an_append_only_file",
-        f"{_UNIT}worker/test_doctor.py::test_redis_begins_at_seven_and_valkey_anywhere",
-    ),
-    "RC-08": (
-        f"{_WHOLE}test_celery_app.py::test_without_beat_and_decide_worker_the_drain_recomputes_what_is_overdue",
-    ),
-    "RC-10": (
-        f"{_UNIT}worker/test_celery_settings.py::test_each_setting_is_the_one_that_was_measured",
-        f"{_UNIT}worker/test_celery_settings.py::test_each_transport_option_is_the_one_that_was_measured",
-        f"{_UNIT}worker/test_celery_settings.py::test_a_message_is_not_redelivered_while_it_may_still_run",
-        "tests/architecture/test_celery_code.py::test_no_code_uses",
-    ),
-    "SE-01": (
-        f"{_WHOLE}test_celery_app.py::test_hostile_messages_run_no_code_change_nothing_and_kill_nobody",
-    ),
-    "SE-02": (
-        f"{_WHOLE}test_celery_app.py::test_hostile_messages_run_no_code_change_nothing_and_kill_nobody",
-        f"{_UNIT}worker/test_arguments.py::test_what_is_no_id_is_refused_in_one_short_sentence",
-    ),
-    "SE-11": (
-        f"{_UNIT}worker/test_telemetry.py::test_no_password_leaves_in_messages_arguments_context_or_tracebacks",
-        f"{_UNIT}worker/test_telemetry.py::test_whatever_a_password_looks_like_it_does_not_survive",
-        f"{_WHOLE}test_celery_app.py::test_what_the_fleet_logs_is_json_and_holds_no_password",
-    ),
-    "OB-02": (f"{_UNIT}worker/test_doctor.py::test_where_all_is_well_nothing_is_found",),
-}
+HELD_BY: dict[str, tuple[str, ...]] = {}
 """Rows held by tests elsewhere, by node id (without parameters)."""
 
 PENDING: dict[str, str] = {

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
+from faults.reporting import Check
 from trimtab.settings import Periods, Settings
 from trimtab_worker.app import celery_settings, check_visibility, install
 from trimtab_worker.tasks.ingest import park_seconds
@@ -67,6 +68,15 @@ def test_each_setting_is_the_one_that_was_measured(name: str, conf: dict[str, An
 @pytest.mark.parametrize("name", sorted(TRANSPORT))
 def test_each_transport_option_is_the_one_that_was_measured(name: str, conf: dict[str, Any]) -> None:
     assert conf["broker_transport_options"][name] == TRANSPORT[name]
+
+
+def test_messages_are_delivered_again_soon_and_never_too_soon(conf: dict[str, Any], check: Check) -> None:
+    options = conf["broker_transport_options"]
+    visible, limit, accepted = options["visibility_timeout"], conf["task_time_limit"], conf["accept_content"]
+    throttle, mutex = options["unacked_restore_throttle"], options["unacked_mutex_expire"]
+    check("RC-10", "visibility ≥ 4 time limits, throttle 1, mutex ≤ 10 s, json only",
+          f"{visible} s for limits of {limit} s, {throttle}, {mutex} s, {', '.join(accepted)}",
+          visible >= 4 * limit and throttle == 1 and mutex <= 10 and accepted == ["json"])  # fmt: skip
 
 
 def test_a_message_is_not_redelivered_while_it_may_still_run(conf: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from faults.reporting import Check
 from servers import plain_client
 from trimtab.clock import system_clock
 from trimtab.errors import ConfigurationError, CorruptState, LogGap, Unavailable
@@ -57,10 +58,10 @@ def raising(error: Exception) -> Callable[[int], None]:
     return check
 
 
-def test_where_all_is_well_nothing_is_found(around: Surroundings) -> None:
+def test_where_all_is_well_nothing_is_found(around: Surroundings, check: Check) -> None:
     findings = examine(around)
-    assert [finding.name for finding in findings if not finding.ok] == []
-    assert len(findings) == 18
+    bad = [finding.name for finding in findings if not finding.ok]
+    check("OB-02", "all well: 0 of 18 faults found", f"{len(bad)} of {len(findings)}", (bad, len(findings)) == ([], 18))
     assert all(finding.found.endswith(".") for finding in findings)
 
 
@@ -89,8 +90,10 @@ def test_a_server_that_may_forget_is_found(
         ({"redis_version": "7.2.4", "valkey_version": "9.1.2"}, True),
     ],
 )
-def test_redis_begins_at_seven_and_valkey_anywhere(info: dict[str, object], ok: bool) -> None:
-    assert version(FakeServer(**info)).ok is ok  # type: ignore[arg-type]
+def test_redis_begins_at_seven_and_valkey_anywhere(info: dict[str, object], ok: bool, check: Check) -> None:
+    finding = version(FakeServer(**info))  # type: ignore[arg-type]
+    words = {True: "taken", False: "refused"}
+    check("RC-06", f"{finding.found} {words[ok]}", words[finding.ok], finding.ok is ok and (finding.fatal or ok))
 
 
 def test_a_broker_on_the_data_server_is_found_even_in_another_database(

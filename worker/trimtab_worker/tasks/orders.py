@@ -6,7 +6,7 @@ HTTP, which are synchronous and return the new revision; these call the same ser
     app.send_task("trimtab.hold", args=["checkout"], kwargs={"reason": "incident 42", "command_id": "incident-42"})
 
 A redelivered order is carried out once: its command id (default: the Celery task's id) stands in the ledger, written
-in the same step as its effect.
+in the same step as its effect. Two deliveries at once both find it missing; the one that loses the race looks again.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 
 from trimtab.client.control import Control
+from trimtab.ports import Published
 from trimtab_worker import bootstrap
 from trimtab_worker.tasks import arguments
 from trimtab_worker.tasks.nudge import task
@@ -80,9 +81,27 @@ def _order(
     by = f"celery:{arguments.command_id(command_id or self.request.id)}"
     services = bootstrap.current()
     with structlog.contextvars.bound_contextvars(experiment=name, by=by):
-        ledger = services.publications.ledger(name, LOOK_BACK)
-        if any(entry.kind == "act" and entry.by == by for entry in ledger):
+        try:
+            revision = act(_OnceControl.over(services.publications, services.partition, by=by), name, why)
+        except _CarriedOut:
             log.info("order_repeated", consequence="none: it was carried out before")
             return
-        revision = act(services.control(by), name, why)
         log.info("order_carried_out", revision=revision)
+
+
+class _CarriedOut(Exception):
+    """The order stands in the ledger."""
+
+
+class _OnceControl(Control):
+    """Looks into the ledger after each read that an order starts from.
+
+    What is written between the two makes the order's own compare-and-set fail, and then it reads again.
+    """
+
+    def show(self, experiment_id: str) -> Published:
+        current = super().show(experiment_id)
+        ledger = self._publications.ledger(experiment_id, LOOK_BACK)
+        if any(entry.kind == "act" and entry.by == self._by for entry in ledger):
+            raise _CarriedOut
+        return current
