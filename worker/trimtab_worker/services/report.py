@@ -340,8 +340,8 @@ def _notes(experiment: Experiment, state: ExperimentState) -> list[str]:
         notes.append(f"Retired variants are left out: {', '.join(retired)}.")
     if state.counters["unstamped"]:
         notes.append(f"{state.counters['unstamped']:,} outcomes named no epoch; the split check leaves them out.")
-    if state.counters["capped"]:
-        notes.append(f"{state.counters['capped']:,} outcomes were beyond their unit's cap for the hour and not counted.")
+    if capped := state.counters["capped"]:
+        notes.append(f"{capped:,} outcomes were beyond their unit's cap for the hour and not counted.")
     clipped = {name: n for name, n in state.counters.items() if name.startswith("clipped:") and n}
     for name, n in sorted(clipped.items()):
         notes.append(f"{n:,} values of {name.removeprefix('clipped:')} were clipped to its cap.")
