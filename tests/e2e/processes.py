@@ -24,3 +24,9 @@ def status(pid: int) -> tuple[str, int]:
     except (OSError, ValueError):
         return "", 0
     return state, int(parent)
+
+
+def resident_mib(pid: int) -> float:
+    """The memory that a process holds, in MiB."""
+    (line,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) / 1024

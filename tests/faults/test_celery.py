@@ -1,4 +1,4 @@
-"""RC-01, RC-02, RC-03, RC-07, RC-08, RC-09, RC-12: workers and beats while their broker dies, hangs, or swallows bytes.
+"""RC-01 to 03, RC-07 to 09, RC-12, RC-13: workers and beats in floods, and while their broker fails in every way.
 
 One fleet lives through all of it, its broker behind a proxy. `TRIMTAB_FAULTS=full` takes the sizes of the table;
 otherwise faults are fewer and shorter.
@@ -6,31 +6,44 @@ otherwise faults are fewer and shorter.
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
+import threading
 import time
+import uuid
 from collections.abc import Iterator
 
 import pytest
+import redis
 from celery import Celery
 from kombu.exceptions import OperationalError
 from pydantic import SecretStr
 
+from e2e.processes import children, resident_mib
 from faults.proxy import Proxy
 from faults.reporting import Check
 from faults.sizes import FULL
 from fleet import FAST, HEARTBEAT_SECONDS, READY_SECONDS, STOP_SECONDS, Fleet, end
 from servers import plain_client, wait_until
+from trimtab.clock import system_clock
+from trimtab.schema import keys
 from trimtab_worker import health
-from trimtab_worker.app import celery_settings
+from trimtab_worker.app import MAX_MEMORY_PER_CHILD_KIB, celery_settings
+from trimtab_worker.embedded import DATA_MAXMEMORY_BYTES
 
 BROKER_KILLS = 6 if FULL else 3
 STALL_SECONDS = 15 if FULL else 6
 WARM_ENDS = 10 if FULL else 2
 SLOTS = 60 if FULL else 8
 BACKLOG_TICKS = 20
+FLOOD = 1_000_000 if FULL else 100_000  # events, each in an entry of its own
+FLOOD_AT_ONCE = 5_000
 NAME = "faults"
+PERIOD_SECONDS = 1  # of recomputes
+EVENTS = keys.PartitionKeys(0).events
+ROW = f'{{"experiment_id":"{NAME}","epoch":1,"variant":"%s","unit_id":"%s","occurred_at":%d,"metrics":{{"bought":%d}}}}'
 PARK_SECONDS = float(FAST["TRIMTAB_DRAIN_PARK_SECONDS"])
 TICK_SECONDS = float(FAST["TRIMTAB_PERIODS__TICK_SECONDS"])
 
@@ -111,6 +124,46 @@ def test_without_beat_drains_recompute_and_the_silence_is_told(living: Living, c
     check("RC-08", f"told ≤ {health.MISSED_BEATS} periods of {HEARTBEAT_SECONDS:g} s, the drain recomputes",
           f"told after {told:.1f} s, {decided} decisions by drains",
           told <= (health.MISSED_BEATS + 0.5) * HEARTBEAT_SECONDS and decided >= 2)  # fmt: skip
+
+
+def test_a_flood_delays_no_decision(living: Living, check: Check) -> None:
+    """All at once, as rows, which fold most slowly: the fold has a queue and a worker of its own."""
+    made, ending = [], threading.Event()
+
+    def watch() -> None:
+        while not ending.wait(0.02):
+            allocation = living.fleet.control.show(NAME).allocation
+            if allocation and allocation.computed_at not in made[-1:]:
+                made.append(allocation.computed_at)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        with plain_client(living.fleet.data.url) as data:
+            flood(data, FLOOD)
+            living.sent += FLOOD
+            wait_until(lambda: living.fleet.folded() == living.sent, 240, what="the fold of the flood")
+            memory = data.info("memory")["used_memory_peak"]
+    finally:
+        ending.set()
+        watcher.join()
+    late = sorted((later - earlier) / 1000 - PERIOD_SECONDS for earlier, later in itertools.pairwise(made))
+    p99 = late[int(0.99 * len(late))]
+    (child,) = children(living.processes["ingest"].pid)
+    held, limit = resident_mib(child), MAX_MEMORY_PER_CHILD_KIB / 1024
+    check("RC-13",
+          f"{FLOOD:,} events: decisions late p99 ≤ {2 * PERIOD_SECONDS} s, server ≤ {DATA_MAXMEMORY_BYTES >> 20} MiB, "
+          f"child ≤ {limit:.0f} MiB", f"{p99:.2f} s of {len(late)} decisions, {memory >> 20} MiB, {held:.0f} MiB",
+          p99 <= 2 * PERIOD_SECONDS and memory <= DATA_MAXMEMORY_BYTES and held <= limit)  # fmt: skip
+
+
+def flood(data: redis.Redis, events: int) -> None:
+    now = system_clock()
+    for first in range(0, events, FLOOD_AT_ONCE):
+        with data.pipeline(transaction=False) as pipe:
+            for number in range(first, first + FLOOD_AT_ONCE):
+                pipe.xadd(EVENTS, {"event": ROW % ("ab"[number % 2], uuid.uuid4().hex, now, number % 2)})
+            pipe.execute()
 
 
 def test_a_broker_that_is_killed_again_and_again(living: Living, check: Check) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from e2e.processes import children
+from e2e.processes import children, resident_mib
 from faults.reporting import Check
 from faults.sizes import FULL
 from faults.watched import REDELIVERED, RUNS, SHORT, STALLED
@@ -50,11 +49,6 @@ def workers(fleet: Fleet) -> Workers:
 
 def counted(fleet: Fleet, key: str, task: str) -> int:
     return int(fleet.client.hget(key, f"trimtab.{task}") or 0)
-
-
-def resident_mib(pid: int) -> float:
-    (line,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
-    return int(line.split()[1]) / 1024
 
 
 def deliver_twice(fleet: Fleet, task: str, *args: object) -> int:
