@@ -1,7 +1,7 @@
-"""The checks of the fault suite, by id: what is expected of each, and which tests hold it.
+"""The checks of the fault suite, by id, and what is expected of each.
 
-A row is checked where a test of this folder calls the fixture `check` with its id, or by the tests that `HELD_BY`
-names; `PENDING` says why a row is neither. `test_catalogue.py` fails where a row that must be checked is nowhere.
+A row is checked where a test, here or anywhere below `tests`, calls the fixture `check` with its id and what it has
+observed; `PENDING` says why a row is not. `test_catalogue.py` fails where a row is neither.
 """
 
 from __future__ import annotations
@@ -105,9 +105,6 @@ SHOULD = {
     "SE-14": "dependencies as pinned, no registry's address (hashes, audit: need the network)",
 }
 """Rows that serve and are checked too."""
-
-HELD_BY: dict[str, tuple[str, ...]] = {}
-"""Rows held by tests elsewhere, by node id (without parameters)."""
 
 PENDING: dict[str, str] = {
     "IN-07": "the join of exposures and outcomes does not exist yet",

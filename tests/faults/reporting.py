@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from faults.catalogue import HELD_BY, MUST, PENDING, SHOULD
+from faults.catalogue import MUST, PENDING, SHOULD
 
 Check = Callable[..., None]
 ROWS = MUST | SHOULD
@@ -39,37 +39,21 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Print the table, if any of its checks ran."""
-    reports = [r for r in terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
-               if getattr(r, "when", "") == "call" or r.outcome == "failed"]  # fmt: skip
-    lines = _held(reports) | _checked(reports)  # what was observed says more than how many tests passed
-    if not lines:
-        return
-    whole = len(lines) > len(ROWS) // 2  # of a narrowed run, only what it did
-    if whole:
-        lines |= {row: [(ROWS[row], f"pending: {why}")] for row, why in PENDING.items() if row not in lines}
-    terminalreporter.section("reliability: check, expected → observed")
-    for row in sorted(lines, key=lambda row: list(ROWS).index(row)):
-        for expected, observed in lines[row]:
-            terminalreporter.write_line(f"{row}  {expected}  →  {observed}")
-
-
-def _checked(reports: list[Any]) -> dict[str, list[tuple[str, str]]]:
     lines: dict[str, list[tuple[str, str]]] = {}
-    for report in reports:
-        for name, value in getattr(report, "user_properties", ()):
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        for name, value in report.user_properties if getattr(report, "when", "") == "call" else ():
             if name == _PROPERTY:
                 row, expected, observed, good = value
                 lines.setdefault(row, []).append((expected, observed if good else f"{observed}  FAILED"))
-    return lines
+    if not lines:
+        return
+    if len(lines) > len(ROWS) // 2:  # of a narrowed run, only what it did
+        lines |= {row: [(ROWS[row], _why_not(row))] for row in ROWS if row not in lines}
+    terminalreporter.section("reliability: check, expected → observed")
+    for row in ROWS:
+        for expected, observed in lines.get(row, ()):
+            terminalreporter.write_line(f"{row}  {expected}  →  {observed}")
 
 
-def _held(reports: list[Any]) -> dict[str, list[tuple[str, str]]]:
-    outcomes: dict[str, list[bool]] = {}
-    for report in reports:
-        outcomes.setdefault(report.nodeid.partition("[")[0], []).append(report.outcome == "passed")
-    lines: dict[str, list[tuple[str, str]]] = {}
-    for row, tests in HELD_BY.items():
-        ran = [good for test in tests for good in outcomes.get(test, ())]
-        if ran:
-            lines[row] = [(ROWS[row], f"{sum(ran)} of {len(ran)} tests passed{'' if all(ran) else '  FAILED'}")]
-    return lines
+def _why_not(row: str) -> str:
+    return f"pending: {PENDING[row]}" if row in PENDING else "nothing: its test did not get so far, or did not run"
