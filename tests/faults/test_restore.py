@@ -88,8 +88,10 @@ def test_an_older_copy_is_noticed_and_clients_follow_it(
         client = flags.allocation("checkout")
         assert client.revision < held.revision
     reasons = [reason.code for reason in log.publications.ledger("checkout", 1)[0].reasons]  # type: ignore[union-attr]
-    observed = (now.incarnation != restored.incarnation, now.weights == restored.weights, reasons)
-    check("DP-13", (True, True, [HoldCode.RESTORED]), observed)
+    held_as_restored = reasons == [HoldCode.RESTORED] and now.weights == restored.weights
+    observed = (now.incarnation != restored.incarnation, held_as_restored)
+    check("DP-13", "(new incarnation, weights held as restored): (True, True)",
+          f"(new incarnation, weights held as restored): {observed}")  # fmt: skip
     assert client == now
     assert decide(log, 3)[-1] is Outcome.MOVE, "one held decision, and on it goes"
 
@@ -169,6 +171,8 @@ def test_the_largest_possible_entry_id_is_named_and_recovered_from_by_one_comman
     assert decide(log) == [Outcome.HOLD]
     accept_loss(log.store, "largest id")
     outcomes(log, 50)
-    check("EO-20", (151, 1), (log.store.load().counters["folded"], log.store.load().counters["dead"]))
+    counters = log.store.load().counters
+    check("EO-20", "named; after one command 151 of 151 counted, 1 letter",
+          f"named; after one command {counters['folded']} of 151 counted, {counters['dead']} letter")  # fmt: skip
     assert rebuild(log.store, verify=True).identical
     assert log.drain().entries == 0
