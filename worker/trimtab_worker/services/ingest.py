@@ -255,16 +255,21 @@ def check_gap(store: PartitionStore, state: PartitionState) -> None:
     ends, cursor = store.ends(), entry_order(state.cursor.id)
     folded = state.counters["entries"] + state.counters["lost"]  # what a person has accepted as lost counts as read
     where = f"partition {store.partition}, folded up to {state.cursor.id}"
+    way_out = f"then run: trimtab accept-loss {store.partition}"
     if ends.last_id == LOG_FULL:
         raise LogGap(
             f"The log of {where}, has an entry under the largest possible id, so nothing can follow it: find who wrote "
-            f"that, then run: trimtab accept-loss {store.partition}"
+            f"that, {way_out}"
         )
     if entry_order(ends.last_id) < cursor or ends.entries_added < folded:
-        raise LogGap(f"The log of {where}, ends at {ends.last_id}: it was deleted, or an older one restored.")
+        raise LogGap(
+            f"The log of {where}, ends at {ends.last_id}: it was deleted, or an older one restored. Bring the newer one "
+            f"back, or decide to go on without it, {way_out}"
+        )
     # A trim takes the oldest entries, so it took unread ones only if nothing that was read is left.
     nothing_read_is_left = ends.length == 0 or entry_order(ends.first_id) > cursor
     if entry_order(ends.deleted_id) > cursor or (nothing_read_is_left and ends.removed > folded):
         raise LogGap(
-            f"Unread entries of {where}, were removed from the log: somebody else trims it or deletes from it."
+            f"Unread entries of {where}, were removed from the log: somebody else trims it or deletes from it. Find "
+            f"who, {way_out}"
         )
