@@ -263,8 +263,8 @@ def check_gap(store: PartitionStore, state: PartitionState) -> None:
         )
     if entry_order(ends.last_id) < cursor or ends.entries_added < folded:
         raise LogGap(
-            f"The log of {where}, ends at {ends.last_id}: it was deleted, or an older one restored. Bring the newer one "
-            f"back, or decide to go on without it, {way_out}"
+            f"The log of {where}, ends at {ends.last_id}: it was deleted, or an older one restored. Bring the newer "
+            f"one back, or decide to go on without it, {way_out}"
         )
     # A trim takes the oldest entries, so it took unread ones only if nothing that was read is left.
     nothing_read_is_left = ends.length == 0 or entry_order(ends.first_id) > cursor
