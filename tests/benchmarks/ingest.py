@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 
-from benchmarks.system import BATCH, drain_rate, fastest, fill_with_batches, fill_with_rows, running_log
+from benchmarks.system import drain_rate, fastest, fill_with_batches, fill_with_rows, running_log
 from trimtab import OutcomeEvent, Publisher
 
 EVENTS, EVENTS_WITH_IDS, ROWS, PUBLISHED = 4_000_000, 500_000, 150_000, 200_000
@@ -17,29 +19,48 @@ def measure() -> dict[str, float]:
             fastest(lambda: _deduplicated("event_id")), fastest(lambda: _deduplicated("unit_id"))
         ),
         "row_events_per_second": fastest(_rows),
+        "signed_row_events_per_second": fastest(partial(_rows, signed=True)),
+        **_ratios(),
         **_published(),
     }
 
 
-def _columnar() -> float:
-    with running_log() as (log, _):
-        fill_with_batches(log, EVENTS)
-        return drain_rate(log, EVENTS)
+def _ratios() -> dict[str, float]:
+    """Rates under protections that an operator may choose, as shares of those without; measured in turn, so that
+    neighbours on the machine slow both."""
+    units = partial(_deduplicated, "unit_id", EVENTS_WITH_IDS // 2)
+    return {
+        "signed_columnar_ratio": _ratio(partial(_columnar, EVENTS // 2), signed=True),
+        "signed_dedupe_ratio": _ratio(units, signed=True),
+        "signed_dedupe_with_tokens_ratio": _ratio(units, signed=True, tokens=True),
+    }
 
 
-def _deduplicated(column: str) -> float:
-    def ids(number: int) -> list[str]:
-        return [f"{column}-{number * BATCH + place}" for place in range(BATCH)]
-
-    with running_log(unit="unit" if column == "unit_id" else "event") as (log, _):
-        fill_with_batches(log, EVENTS_WITH_IDS, **{column: ids})
-        return drain_rate(log, EVENTS_WITH_IDS)
+def _ratio(rate: Callable[..., float], runs: int = 5, **protection: bool) -> float:
+    rates = [(rate(), rate(**protection)) for _ in range(runs)]
+    plain, protected = (max(of_one_kind) for of_one_kind in zip(*rates, strict=True))
+    return protected / plain
 
 
-def _rows() -> float:
-    with running_log() as (log, _):
-        fill_with_rows(log, ROWS)
-        return drain_rate(log, ROWS)
+def _columnar(events: int = EVENTS, *, signed: bool = False) -> float:
+    with running_log(signed=signed) as (log, _):
+        fill_with_batches(log, events)
+        return drain_rate(log, events)
+
+
+def _deduplicated(
+    column: str, events: int = EVENTS_WITH_IDS, *, signed: bool = False, tokens: bool = False
+) -> float:
+    unit = "unit" if column == "unit_id" else "event"
+    with running_log(signed=signed, unit=unit, exposure_tokens=tokens) as (log, _):
+        fill_with_batches(log, events, column, tokens=tokens)
+        return drain_rate(log, events)
+
+
+def _rows(rows: int = ROWS, *, signed: bool = False) -> float:
+    with running_log(signed=signed) as (log, server):
+        fill_with_rows(log, server, rows)
+        return drain_rate(log, rows)
 
 
 def _published() -> dict[str, float]:

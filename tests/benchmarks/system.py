@@ -11,14 +11,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from logs import Log, event
+from logs import NOW, Log, event
 from trimtab.adapters.redis.connection import connect
 from trimtab.adapters.redis.partition import RedisPartition
 from trimtab.adapters.redis.publication import RedisPublications
+from trimtab.schema.control import CONTROL_KEY
+from trimtab.schema.event import EVENT_FIELD
+from trimtab.schema.keys import PartitionKeys
+from trimtab.schema.signing import NO_KEYS, Keyring
 from trimtab_worker.embedded import EmbeddedServer
 from trimtab_worker.services.ingest import Ingest
+from trimtab_worker.services.signing import require
 
 BATCH = 10_000  # what the publisher puts into a full batch
+ROWS_AT_ONCE = 1000
+VARIANTS = ("b", "control")
+RING = Keyring((b"a secret that only measurements use",))
 
 
 def fastest(rate: Callable[[], float], runs: int = 3) -> float:
@@ -27,16 +35,25 @@ def fastest(rate: Callable[[], float], runs: int = 3) -> float:
 
 
 @contextmanager
-def running_log(**changes: Any) -> Iterator[tuple[Log, EmbeddedServer]]:
-    """A started experiment on a server of its own."""
+def running_log(*, signed: bool = False, **changes: Any) -> Iterator[tuple[Log, EmbeddedServer]]:
+    """A started experiment on a server of its own; `signed`, its log takes signed entries only."""
+    keyring = RING if signed else NO_KEYS
     with tempfile.TemporaryDirectory() as folder, EmbeddedServer(Path(folder)) as server, connect(server.url) as client:
-        yield Log(RedisPartition(client, 0), RedisPublications(client), **changes), server
+        log = Log(RedisPartition(client, 0, keyring=keyring), RedisPublications(client), **changes)
+        if signed:
+            require([log.store], RING, required=True)
+        yield log, server
 
 
-def fill_with_batches(log: Log, total: int, **columns: Callable[[int], list[str]]) -> int:
-    """Write `total` events in full batches; `columns` make id columns from a batch's number. Returns their bytes."""
-    rng, now, written = random.Random(1), log.store.now(), 0
+def fill_with_batches(log: Log, total: int, ids: str = "", *, tokens: bool = False) -> None:
+    """Write `total` events in full batches, with a column of ids if one is named."""
+    rng, now = random.Random(1), log.store.now()
     for number in range(total // BATCH):
+        variant = rng.choices((0, 1), k=BATCH)
+        names = [f"{ids}-{number * BATCH + place}" for place in range(BATCH)] if ids else []
+        columns = {ids: names} if ids else {}
+        if tokens:
+            columns["token"] = [_token(VARIANTS[v], name) for v, name in zip(variant, names, strict=True)]
         document = {
             "v": 1,
             "experiment_id": "checkout",
@@ -45,24 +62,30 @@ def fill_with_batches(log: Log, total: int, **columns: Callable[[int], list[str]
             "sequence": number + 1,
             "sent_at": now,
             "n": BATCH,
-            "variants": ["b", "control"],
-            "variant": rng.choices((0, 1), k=BATCH),
+            "variants": VARIANTS,
+            "variant": variant,
             "base": now,
             "offsets": sorted(rng.randrange(50) for _ in range(BATCH)),
             "metrics": {"converted": rng.choices((0, 1), weights=(9, 1), k=BATCH)},
-            **{name: make(number) for name, make in columns.items()},
+            **columns,
         }
-        payload = json.dumps(document, separators=(",", ":")).encode()
-        log.store.append("batch", payload)
-        written += len(payload)
-    return written
+        log.store.append("batch", json.dumps(document, separators=(",", ":")).encode())
 
 
-def fill_with_rows(log: Log, total: int) -> None:
-    """Write `total` events one by one, each with an event id."""
-    now = log.store.now()
-    for place in range(total):
-        log.row(event(event_id=f"event-{place}", unit_id=f"unit-{place}", occurred_at=now))
+def fill_with_rows(log: Log, server: EmbeddedServer, total: int) -> None:
+    """Write `total` events one by one, each with an event id, as many producers at once would."""
+    now, stream = log.store.now(), PartitionKeys(0).events
+    with connect(server.url) as client:
+        for first in range(0, total, ROWS_AT_ONCE):
+            pipe = client.pipeline(transaction=False)
+            for place in range(first, first + ROWS_AT_ONCE):
+                row = json.dumps(event(event_id=f"event-{place}", unit_id=f"unit-{place}", occurred_at=now)).encode()
+                pipe.xadd(stream, {EVENT_FIELD: row, **log.store.keyring.sign(EVENT_FIELD, row)})
+            pipe.execute()
+
+
+def _token(variant: str, unit_id: str) -> str:
+    return RING.key(CONTROL_KEY).token("checkout", variant, 1, unit_id, NOW)
 
 
 def drain_rate(log: Log, total: int) -> float:

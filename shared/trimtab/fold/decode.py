@@ -111,7 +111,7 @@ def _event(entry: Entry) -> dict[str, Any] | Refused | None:
     raw = entry.fields.get(_EVENT)
     if raw is None:
         return None
-    if len(entry.fields) > 1 and len(_KNOWN & entry.fields.keys()) > 1:
+    if len(entry.fields) > 1 and (_BATCH in entry.fields or _CONTROL in entry.fields):
         return _unknown(entry)
     if len(raw) > MAX_EVENT_BYTES:
         return _too_large(entry, raw, MAX_EVENT_BYTES)

@@ -118,30 +118,32 @@ class _Walk:
     def _authentic(self, verifier: Verifier, item: Item) -> Item | None:
         """What of the item the rules admit; None for nothing. The rest leaves, and does not even move the clock."""
         if isinstance(item, Rows):
-            good = [
-                (entry, event)
-                for entry, event in zip(item.entries, item.events, strict=True)
-                if self._admitted(verifier, entry, event["experiment_id"])
-            ]
-            return Rows([entry for entry, _ in good], [event for _, event in good])
-        named: str | None = None
-        n = 1
+            objections = [verifier.objection(entry.fields) for entry in item.entries]
+            if not any(objections):
+                return item
+            good = Rows([], [])
+            for entry, event, objection in zip(item.entries, item.events, objections, strict=True):
+                if objection is None:
+                    good.entries.append(entry)
+                    good.events.append(event)
+                else:
+                    self._refuse_forged(entry, objection, event["experiment_id"])
+            return good
+        objection = verifier.objection(item.entry.fields, order=isinstance(item, Control))
+        if objection is None:
+            return item
         match item:
             case Batch(batch=batch):
-                named, n = batch.experiment_id, batch.n
+                self._refuse_forged(item.entry, objection, batch.experiment_id, batch.n)
             case Refused(letter=refusal):
-                named, n = refusal.experiment_id, refusal.n
-        return item if self._admitted(verifier, item.entry, named, n, order=isinstance(item, Control)) else None
+                self._refuse_forged(item.entry, objection, refusal.experiment_id, refusal.n)
+            case Control():
+                self._refuse_forged(item.entry, objection)
+        return None
 
-    def _admitted(
-        self, verifier: Verifier, entry: Entry, experiment_id: str | None, n: int = 1, *, order: bool = False
-    ) -> bool:
-        objection = verifier.objection(entry.fields, order=order)
-        if objection is None:
-            return True
+    def _refuse_forged(self, entry: Entry, objection: str, experiment_id: str | None = None, n: int = 1) -> None:
         # Not tallied: whoever has no key must not be able to hold an experiment's weights.
         self._refuse(letter(entry, DeadLetterCode.AUTH, objection, n=n, experiment_id=experiment_id))
-        return False
 
     def flush(self) -> None:
         """Turn the gathered rows into tables; order within an experiment is the log's."""

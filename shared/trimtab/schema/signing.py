@@ -14,13 +14,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b, sha256
-from typing import Self
+from typing import Any, Self
 
 from trimtab.errors import ConfigurationError
 from trimtab.schema.control import CONTROL_KEY, Signing
 
 KEY_FIELD, MAC_FIELD = "key", "mac"
-Exposure = tuple[object, str, int, object]
+Exposure = tuple[Any, str, int, Any]
 """A token, and the variant, epoch and unit that it should have been issued for."""
 
 MIN_SECRET_LENGTH, MAX_SECRETS = 32, 4
@@ -55,7 +55,8 @@ class SigningKey:
 
     def sign(self, name: str, payload: bytes) -> dict[str, bytes]:
         """The two fields that go beside an entry's payload in the field `name`."""
-        return {KEY_FIELD: self.key_id.encode(), MAC_FIELD: _mac(self.secret, name.encode(), payload)}
+        mac = hmac.digest(self.secret, _signed(name.encode(), payload), "sha256").hex()
+        return {KEY_FIELD: self.key_id.encode(), MAC_FIELD: mac.encode()}
 
     def token(self, experiment_id: str, variant: str, epoch: int, unit_id: str, at: int) -> str:
         """Says that the unit was served the variant in the epoch, `at` milliseconds."""
@@ -132,7 +133,7 @@ class Verifier:
 
     def __init__(self, required: bool, secrets: Mapping[str, bytes]) -> None:
         self._required = required
-        self._entry_secrets = {name.encode(): secret for name, secret in secrets.items()}
+        self._entry_macs = {name.encode(): _Hmac(secret) for name, secret in secrets.items()}
         self._token_macs = {name: _token_mac(secret) for name, secret in secrets.items()}
 
     def objection(self, entry: Mapping[bytes, bytes], *, order: bool = False) -> str | None:
@@ -143,31 +144,47 @@ class Verifier:
         key_id, mac = entry.get(b"key", b""), entry.get(b"mac", b"")
         if not key_id and not mac:
             return "the entry is not signed" if self._required else None
-        secret = self._entry_secrets.get(key_id)
-        if secret is None or (order and key_id != CONTROL_KEY.encode()):
+        keyed = self._entry_macs.get(key_id)
+        if keyed is None or (order and key_id != CONTROL_KEY.encode()):
             return f"key {key_id.decode(errors='replace')[:64]!r} may not sign it here"
         if len(entry) != 3:
             return "a signed entry has one field beside its key and mac"
-        name = next(name for name in entry if name not in (b"key", b"mac"))
-        expected = _mac(secret, name, entry[name])
+        name = b"event" if b"event" in entry else next(name for name in entry if name not in (b"key", b"mac"))
+        expected = keyed.hexdigest(_signed(name, entry[name]))
+        if hmac.compare_digest(expected, mac):
+            return None
+        # An order has a mac for each secret that who wrote it has.
         fits = [hmac.compare_digest(expected, one) for one in mac.split(b",", MAX_SECRETS)[:MAX_SECRETS]]
         return None if any(fits) else "its signature does not fit its payload"
 
     def vouched(self, experiment_id: str, exposures: Iterable[Exposure]) -> list[bool]:
         """Of each exposure, whether its token was issued for just this one."""
-        return [self._vouches(experiment_id, *exposure) for exposure in exposures]
+        verdicts = []
+        for token, variant, epoch, unit_id in exposures:
+            try:
+                key_id, at, mac = token.split(".")
+                keyed = self._token_macs[key_id].copy()
+                keyed.update(_exposure(experiment_id, variant, epoch, at, unit_id))
+                verdicts.append(hmac.compare_digest(keyed.hexdigest(), mac) and at.isdigit() and type(unit_id) is str)
+            except (AttributeError, KeyError, TypeError, ValueError):  # no text, no such key, no such form
+                verdicts.append(False)
+        return verdicts
 
-    def _vouches(self, experiment_id: str, token: object, variant: str, epoch: int, unit_id: object) -> bool:
-        if type(token) is not str or type(unit_id) is not str or not token.isascii():
-            return False
-        key_id, _, rest = token.partition(".")
-        at, _, mac = rest.partition(".")
-        keyed = self._token_macs.get(key_id)
-        if keyed is None or not at.isdigit():
-            return False
-        keyed = keyed.copy()
-        keyed.update(_exposure(experiment_id, variant, epoch, at, unit_id))
-        return hmac.compare_digest(keyed.hexdigest(), mac)
+
+class _Hmac:
+    """HMAC-SHA256 with its key taken in beforehand (RFC 2104, section 4), in half of `hmac.digest`'s time for a row."""
+
+    def __init__(self, key: bytes) -> None:
+        """`key` has at most 64 bytes."""
+        block = key.ljust(64, b"\0")
+        self._inner = sha256(bytes(byte ^ 0x36 for byte in block))
+        self._outer = sha256(bytes(byte ^ 0x5C for byte in block))
+
+    def hexdigest(self, message: bytes) -> bytes:
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(message)
+        outer.update(inner.digest())
+        return outer.hexdigest().encode()
 
 
 NO_KEYS = Keyring()
@@ -200,8 +217,8 @@ def fingerprint(secret: bytes) -> str:
     return hmac.new(secret, b"trimtab fingerprint", sha256).hexdigest()[:16]
 
 
-def _mac(secret: bytes, name: bytes, payload: bytes) -> bytes:
-    return hmac.digest(secret, name + b"\n" + payload, "sha256").hex().encode()
+def _signed(name: bytes, payload: bytes) -> bytes:
+    return name + b"\n" + payload
 
 
 def _token_mac(secret: bytes) -> blake2b:

@@ -51,7 +51,7 @@ class RedisPartition(RedisLog, PartitionStore):
         reply = self._client.execute_command("XREAD", "COUNT", count, *waiting, "STREAMS", self.keys.events, after)
         found = next(iter(reply.values())) if reply else []
         return [
-            # An entry of one field, as ours are, needs no slices.
+            # Most entries have one field, unless they are signed.
             Entry(entry_id.decode(), {words[0]: words[1]} if words and len(words) == 2 else _fields(words))
             for entry_id, words in found
         ]
@@ -283,7 +283,8 @@ class RedisPartition(RedisLog, PartitionStore):
 
 
 def _fields(words: list[bytes] | None) -> dict[bytes, bytes]:
-    return dict(zip(words[::2], words[1::2], strict=True)) if words else {}
+    in_turn = iter(words or ())
+    return dict(zip(in_turn, in_turn, strict=False))  # names and values are always as many
 
 
 def _letter(fields: Mapping[bytes, bytes]) -> DeadLetter:
