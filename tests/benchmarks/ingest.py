@@ -30,13 +30,13 @@ def _ratios() -> dict[str, float]:
     neighbours on the machine slow both."""
     units = partial(_deduplicated, "unit_id", EVENTS_WITH_IDS // 2)
     return {
-        "signed_columnar_ratio": _ratio(partial(_columnar, EVENTS // 2), signed=True),
+        "signed_columnar_ratio": _ratio(partial(_columnar, EVENTS // 4), signed=True),
         "signed_dedupe_ratio": _ratio(units, signed=True),
         "signed_dedupe_with_tokens_ratio": _ratio(units, signed=True, tokens=True),
     }
 
 
-def _ratio(rate: Callable[..., float], runs: int = 5, **protection: bool) -> float:
+def _ratio(rate: Callable[..., float], runs: int = 3, **protection: bool) -> float:
     rates = [(rate(), rate(**protection)) for _ in range(runs)]
     plain, protected = (max(of_one_kind) for of_one_kind in zip(*rates, strict=True))
     return protected / plain
