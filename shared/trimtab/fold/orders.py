@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 
+from pydantic import ValidationError
+
 from trimtab.fold.decode import Control, letter
 from trimtab.fold.findings import Findings
 from trimtab.fold.limits import Refusals
 from trimtab.fold.state import CLOSED, Cell, EpochRecord, ExperimentState
+from trimtab.schema.constraints import Constraints
 from trimtab.schema.control import Compaction, Define, EpochStart, LossAccepted, Signing, StatusChange
 from trimtab.schema.dead_letter import DeadLetter, DeadLetterCode
-from trimtab.schema.experiment import Experiment, Status, may_become
+from trimtab.schema.experiment import MAX_VARIANTS, Experiment, Status, Variant, may_become
 
 
 def carry_out(found: Findings, item: Control) -> DeadLetter | None:
@@ -62,7 +65,33 @@ def _as_it_may_change(before: Experiment, after: Experiment) -> Experiment:
     ratio = after.assignment_ratio if set(after.assignment_ratio or ()) == set(known) else None
     cap = after.max_outcomes_per_unit_hour if before.unit == "event" else None
     moving = {"variants": tuple(known.values()), "assignment_ratio": ratio, "max_outcomes_per_unit_hour": cap}
-    return after.model_copy(update=moving | fixed)
+    together = after.model_copy(update=moving | fixed)
+    return together if _can_be_read(together) else _without_limits(before, together)
+
+
+def _can_be_read(experiment: Experiment) -> bool:
+    """Whether a state with this definition could be loaded again."""
+    try:
+        Experiment.model_validate_json(experiment.model_dump_json())
+    except ValidationError:
+        return False
+    return True
+
+
+def _without_limits(before: Experiment, together: Experiment) -> Experiment:
+    """Two definitions that contradict each other, such as by floors of more variants than they fit, as one.
+
+    It has what the fold asks for: variants, tokens and cap. Limits and first weights are those of what is published.
+    """
+    added = [Variant(id=name) for name in together.variant_ids if name not in before.variant_ids]
+    update = {
+        "variants": (*before.variants, *added)[:MAX_VARIANTS],
+        "assignment_ratio": None,
+        "constraints": Constraints(min_weight=0),
+        "exposure_tokens": together.exposure_tokens,
+        "max_outcomes_per_unit_hour": together.max_outcomes_per_unit_hour,
+    }
+    return before.model_copy(update=update)
 
 
 def _change(found: Findings, owner: ExperimentState, order: EpochStart | StatusChange | Compaction) -> None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from faults.reporting import Check
-from logs import HOUR, NOW, Log, batch, event
+from logs import HOUR, NOW, Log, batch, definition, event
 from trimtab.schema.control import ClockTick, Compaction, Define, StatusChange
-from trimtab.schema.experiment import Status, Variant
+from trimtab.schema.experiment import MAX_VARIANTS, Experiment, Status, Variant
+from trimtab_worker.services.rebuild import rebuild
 
 
 def numbered(log: Log, sequence: int, producer: str = "p", n: int = 10, **changes: Any) -> None:
@@ -197,3 +201,49 @@ def test_a_definition_that_lost_its_race_takes_no_variant_away_and_changes_no_me
     assert log.drain().folded == 1
     assert log.cell("c", "amount").n == 1
     assert log.state().definition.variant_ids == ("control", "b", "c", "d")
+
+
+def valid(others: set[str], last: str, tight: bool, weighted: bool, cap: int | None) -> Experiment:
+    """A definition that holds by itself: its floors may leave nothing over, and its control may be another variant."""
+    ids = [*sorted(others), last]
+    first = {"initial_weight": 1 / len(ids)} if weighted else {}
+    variants = [{"id": name, **first} for name in ids] + [{"id": "control", "retired": True}] * (last != "control")
+    limits = {"min_weight": 1 / len(ids)} if tight else {"min_weight": 0, "ceilings": {last: 1 / len(ids)}}
+    return Experiment.parse(definition(
+        variants=variants, control=last, constraints=limits, max_outcomes_per_unit_hour=cap, exposure_tokens=False,
+    ))  # fmt: skip
+
+
+definitions = st.builds(
+    valid, st.sets(st.sampled_from("bcde")), st.sampled_from(["control", "z"]), st.booleans(), st.booleans(),
+    st.none() | st.integers(1, 9),
+)  # fmt: skip
+
+
+@settings(max_examples=60)
+@given(st.lists(definitions, min_size=1, max_size=4))
+def test_definitions_that_raced_leave_a_state_that_can_be_read_and_knows_all_variants(rivals: list[Experiment]) -> None:
+    """Each holds by itself; together their floors or first weights need not. The state is loaded each time."""
+    log, named = Log(), {"control", "b"}
+    for experiment in rivals:
+        log.store.append("control", Define(at=log.clock.now, experiment=experiment).model_dump_json().encode())
+        log.drain()
+        named |= set(experiment.variant_ids)
+        found = log.state().definition
+        assert (set(found.variant_ids), found.control) == (named, "control")
+        assert found.max_outcomes_per_unit_hour == experiment.max_outcomes_per_unit_hour
+    for variant in sorted(named):
+        log.row(event(variant=variant, unit_id=variant))
+    assert log.drain().folded == len(named)
+    assert rebuild(log.store, verify=True).identical
+
+
+def test_of_definitions_that_raced_no_more_variants_are_known_than_an_experiment_may_have() -> None:
+    log = Log(constraints={"min_weight": 0})
+    live = log.control.show("checkout").experiment
+    for first in (0, MAX_VARIANTS):
+        many = tuple(Variant(id=f"v{first + number}") for number in range(MAX_VARIANTS - 2))
+        order = Define(at=log.clock.now, experiment=live.model_copy(update={"variants": (*live.variants, *many)}))
+        log.store.append("control", order.model_dump_json().encode())
+    log.drain()
+    assert len(log.state().definition.variants) == MAX_VARIANTS
