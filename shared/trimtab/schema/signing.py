@@ -197,10 +197,12 @@ def check_signature(keyring: Keyring, rules: str) -> None:
         ConfigurationError: it would be refused, and whoever ordered it would not hear of that.
     """
     found = Signing.model_validate_json(rules) if rules else None
-    if found is not None and found.required and not keyring.holds(found):
+    if found is None or keyring.holds(found):
+        return
+    if found.required or keyring.secrets:
+        takes = "takes signed entries only" if found.required else "refuses what is signed under another secret"
         raise ConfigurationError(
-            "This log takes signed entries only: name in TRIMTAB_SIGNING_SECRET the secret with the fingerprint "
-            f"{found.fingerprint}.",
+            f"This log {takes}: name in TRIMTAB_SIGNING_SECRET the secret with the fingerprint {found.fingerprint}.",
             field="signing_secret",
         )
 

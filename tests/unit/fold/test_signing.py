@@ -114,6 +114,22 @@ def test_a_process_without_the_secret_gives_no_order_that_would_be_refused() -> 
     assert log.control.show("checkout").status == "running"
 
 
+def test_a_process_with_another_secret_gives_no_order_either_though_unsigned_ones_are_taken() -> None:
+    log = Log()
+    log.store.keyring = RING
+    issue([log.store], RING, "web")
+    log.drain()
+    log.store.keyring = Keyring((b"another secret, of thirty-two characters",))
+    with pytest.raises(ConfigurationError, match=f"signed under another secret.*{RING.fingerprint}"):
+        log.control.halt("checkout", "b", reason="its epoch would be refused, its weights served")
+    assert log.control.show("checkout").parts["b"] == 500_000
+    log.store.keyring = NO_KEYS
+    log.control.hold("checkout", reason="unsigned")
+    log.store.keyring = RING
+    log.drain()
+    assert (log.state().status, log.dead_codes()) == ("held", [])
+
+
 def test_a_worker_without_the_secret_refuses_to_fold_and_blames_no_entry() -> None:
     log = signing()
     signed(log, RING.key("control"), event())

@@ -23,10 +23,8 @@ def in_force(store: PartitionStore) -> Signing | None:
         after = entries[-1].id
         for entry in entries:
             order = _as_rules(entry.fields.get(CONTROL_FIELD.encode()))
-            verifier = store.keyring.verifier(rules) if rules else None
-            if order is None or (verifier and verifier.objection(entry.fields, order=True)):
-                continue
-            rules = order
+            if order and not (rules and store.keyring.verifier(rules).objection(entry.fields, order=True)):
+                rules = order
     return rules
 
 
