@@ -201,6 +201,7 @@ class PartitionState:
     scopes: dict[str, int] = field(default_factory=dict)  # dedupe scope → how many marks it has
     quarantined: frozenset[str] = frozenset()  # ids of log entries that are not to be read, for they kill their reader
     signing: Signing | None = None  # which keys may sign; None: signatures are not looked at
+    forged_at: int = 0  # by the id of the newest entry that the rules did not admit, in milliseconds
 
     def defined(self) -> Iterator[tuple[str, ExperimentState]]:
         return ((name, state) for name, state in self.experiments.items() if state is not None)
@@ -209,7 +210,8 @@ class PartitionState:
         """The `cur` hash but for `run`, which a store sets when it creates the partition."""
         counters = {counter_field(name): str(n) for name, n in self.counters.items() if n}
         signing = {"signing": self.signing.model_dump_json()} if self.signing else {}
-        return {"id": self.cursor.id, "clock": str(self.clock), **signing, **counters}
+        forged = {"forged_at": str(self.forged_at)} if self.forged_at else {}
+        return {"id": self.cursor.id, "clock": str(self.clock), **signing, **forged, **counters}
 
     @classmethod
     def parse(
@@ -230,4 +232,5 @@ class PartitionState:
             scopes={scope: int(n) for scope, n in scopes.items()},
             quarantined=frozenset(quarantined),
             signing=Signing.model_validate_json(cur["signing"]) if "signing" in cur else None,
+            forged_at=int(cur.get("forged_at", 0)),
         )

@@ -127,6 +127,8 @@ class _Walk:
                     good.entries.append(entry)
                     good.events.append(event)
                 else:
+                    self._gather(good)
+                    good = Rows([], [])
                     self._refuse_forged(entry, objection, event["experiment_id"])
             return good
         objection = verifier.objection(item.entry.fields, order=isinstance(item, Control))
@@ -143,6 +145,7 @@ class _Walk:
 
     def _refuse_forged(self, entry: Entry, objection: str, experiment_id: str | None = None, n: int = 1) -> None:
         # Not tallied: whoever has no key must not be able to hold an experiment's weights.
+        self.found.state.forged_at = entry.milliseconds
         self._refuse(letter(entry, DeadLetterCode.AUTH, objection, n=n, experiment_id=experiment_id))
 
     def flush(self) -> None:
@@ -271,8 +274,12 @@ class _Walk:
 
 
 def _advance_clock(state: PartitionState, written_at: int) -> None:
-    """The log's clock is the running maximum of plausible entry times, and of what control entries say."""
-    if written_at <= state.clock:
+    """The log's clock is the running maximum of plausible entry times, and of what control entries say.
+
+    Whoever may append can choose an id, and the server gives those that follow the same milliseconds until its own time
+    has passed them. So an entry that shares them with a forged one before it says nothing of the time.
+    """
+    if written_at <= state.clock or written_at == state.forged_at:
         return
     if written_at - state.clock <= CLOCK_STEP:
         state.clock = written_at

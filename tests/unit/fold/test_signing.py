@@ -10,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from logs import HOUR, NOW, Log, batch, event, forged
+from trimtab.adapters.memory import MemoryPartition
 from trimtab.errors import ConfigurationError, InvalidInput
 from trimtab.schema.control import ClockTick, Signing
 from trimtab.schema.signing import NO_KEYS, Keyring, SigningKey
 from trimtab_worker.services.dead import Wanted, browse, redrive
+from trimtab_worker.services.ingest import DrainReport, Ingest
 from trimtab_worker.services.rebuild import rebuild
 from trimtab_worker.services.signing import in_force, issue, require, revoke
 
@@ -157,6 +159,46 @@ def test_forgery_neither_holds_the_weights_nor_moves_the_clock_nor_takes_a_publi
     assert not log.state().refusals.excessive
     signed(log, key, batch([event(occurred_at=NOW)], producer="p", sequence=1, sent_at=log.clock.now), "batch")
     assert log.drain().folded == 1
+
+
+def test_the_id_of_a_forged_entry_moves_no_clock_through_the_good_ones_that_follow_it() -> None:
+    """The server gives them its milliseconds: up to two days with each, and soon every outcome would be too late."""
+    log = signing()
+    key = issue([log.store], RING, "web")
+    log.drain()
+    before = log.store.load().clock
+    for hours in (10, 20, 30, 40):
+        log.store._append({b"event": b"{}"}, NOW + hours * HOUR)  # type: ignore[attr-defined]
+        signed(log, key, event())
+        signed(log, key, batch([event()]), "batch")
+        assert log.drain().folded == 2
+    assert (log.store.load().clock, log.dead_codes()) == (before, ["auth"] * 4)
+    log.clock.now = NOW + 41 * HOUR
+    signed(log, key, event(occurred_at=log.clock.now))
+    assert log.drain().folded == 1
+    assert log.store.load().clock == log.clock.now, "once time has passed what was forged, it counts again"
+
+
+@given(st.lists(st.tuples(st.booleans(), st.sampled_from(["event", "batch"]), st.integers(0, 2)), max_size=20))
+def test_good_and_forged_entries_fold_to_one_state_however_they_were_read(
+    history: list[tuple[bool, str, int]]
+) -> None:
+    log = signing()
+    key = issue([log.store], RING, "web")
+    for good, field, later in history:
+        log.clock.now += later
+        document = event() if field == "event" else batch([event()])
+        signed(log, key, document, field) if good else forged(log, document, field)
+    log.drain()
+    assert isinstance(log.store, MemoryPartition)
+    for count in (1, 3):
+        store, report = log.store.space(f"by-{count}"), DrainReport()
+        while True:
+            fold = Ingest(store, watch_gaps=False)
+            fold._count = count
+            if not fold.step(report, None):
+                break
+        assert store.dump() == log.store.dump()
 
 
 def test_without_rules_signatures_are_not_looked_at_and_optional_ones_must_fit() -> None:
