@@ -32,7 +32,7 @@ from trimtab.schema.keys import ExperimentKeys
 from trimtab_worker.embedded import EmbeddedServer
 from trimtab_worker.services.reallocate import Reallocate
 
-STATES = 10_000 if FULL else 2_000
+STATES = 10_000 if FULL else 1_000
 THREADS, TURNS = 4, 60
 POLL_SECONDS = 0.5
 READS, READS_AT_ONCE = 100_000, 50
@@ -182,7 +182,7 @@ import random
 from faults.test_decisions import fill, random_experiment
 from trimtab_worker.services.reallocate import Reallocate
 rng, found = random.Random(5), []
-for _ in range(30):
+for _ in range(15):
     log = random_experiment(rng)
     fill(log, rng)
     decision = Reallocate(log.publications, lambda _: log.store).recompute("checkout")

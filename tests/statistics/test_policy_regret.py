@@ -18,7 +18,7 @@ LIMITS = Constraints(min_weight=.05, max_step=1.0, min_trials=0, cooldown_second
 WORLD = make_world("stationary", [.04, .045, .05, .06])
 EQUAL = float(WORLD.uniform_regret.sum())
 SPREAD = 40.0
-RUNS, CHEAP_RUNS = size(24, 1500), size(300, 1500)
+RUNS, CHEAP_RUNS = size(24, 1500), size(150, 1500)
 
 
 def test_the_service_loses_at_most_39_percent_of_what_equal_shares_lose_and_hardly_more_than_exact_thompson() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +25,7 @@ from trimtab.clock import system_clock
 from trimtab.schema.allocation import Allocation
 from trimtab_worker.embedded import EmbeddedServer
 
-N = 20_000
+N = 20_000 if os.environ.get("TRIMTAB_FAULTS") == "full" else 4_000  # each answer is compared with the rule's anyway
 UNITS = [f"user-{number}" for number in range(N)]
 BEFORE, AFTER = {"A": 0.2, "B": 0.3, "C": 0.5}, {"A": 0.1, "B": 0.3, "C": 0.6}
 MOVED = 0.1  # the total variation distance
@@ -69,7 +70,7 @@ def test_units_split_by_weight_and_move_by_the_total_variation_only(
     after = served(provider)
     assert after == by_rule(second)
     moved = sum(one != other for one, other in zip(before, after, strict=True)) / N
-    assert abs(moved - MOVED) <= .007  # 3.3 standard errors
+    assert abs(moved - MOVED) <= 3.3 * math.sqrt(MOVED * (1 - MOVED) / N)
     assert {one for one, other in zip(before, after, strict=True) if one != other} == {"A"}, "only A lost units"
 
 
