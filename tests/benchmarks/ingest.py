@@ -30,7 +30,7 @@ def _ratios() -> dict[str, float]:
     neighbours on the machine slow both."""
     units = partial(_deduplicated, "unit_id", EVENTS_WITH_IDS // 2)
     return {
-        "signed_columnar_ratio": _ratio(partial(_columnar, EVENTS // 4), signed=True),
+        "signed_columnar_ratio": _ratio(partial(_columnar, EVENTS // 2), signed=True),
         "signed_dedupe_ratio": _ratio(units, signed=True),
         "signed_dedupe_with_tokens_ratio": _ratio(units, signed=True, tokens=True),
     }
