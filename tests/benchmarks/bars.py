@@ -7,6 +7,7 @@ AT_LEAST = {
     "columnar_dedupe_events_per_second": 150_000,
     "row_events_per_second": 50_000,
     "signed_row_events_per_second": 42_500,  # 85 % of what rows must reach without
+    "protected_events_per_second": 127_500,  # 85 % of what batches with ids must reach without
     "signed_columnar_ratio": 0.85,
     "signed_dedupe_ratio": 0.85,
     "columnar_vs_celery_task_ratio": 2_000,

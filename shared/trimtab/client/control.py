@@ -102,7 +102,7 @@ class Control:
             raise ConfigurationError(f"Experiment {experiment.id!r} exists already; choose another id.", field="id")
         self._publications.create_log(partitions)
         self._publications.publish(Publication(experiment, Status.DRAFT, expected_revision=0, allocation=None))
-        self._write(experiment.id, lambda at: Define(at=at, experiment=experiment))
+        self._define(experiment, revision=1)
         return experiment
 
     def start(self, experiment_id: str, *, reason: str = "", by: str | None = None) -> int:
@@ -113,7 +113,7 @@ class Control:
             transition(experiment_id, current.status, Status.RUNNING)
             if current.status is not Status.DRAFT:
                 raise IllegalTransition(f"Experiment {experiment_id!r} was started already; after a hold, resume it.")
-            self._write(experiment_id, lambda at: Define(at=at, experiment=experiment))
+            self._define(experiment, current.revision + 1)
             self._announce_status(experiment_id, Status.RUNNING)
             parts = first_parts(experiment)
             sentence = f"Started with {in_words(parts)}" + (f": {reason}" if reason else ".")
@@ -263,7 +263,7 @@ class Control:
         def attempt(current: Published) -> int:
             changes = changes_to(current)
             experiment = changed(current, changes)
-            self._write(experiment_id, lambda at: Define(at=at, experiment=experiment))
+            self._define(experiment, current.revision + 1)
             if current.status is Status.DRAFT:
                 self._publications.publish(redraft(current, experiment, self._log_of(experiment_id).now()))
                 return current.revision + 1
@@ -291,6 +291,9 @@ class Control:
     def _write(self, experiment_id: str, entry: Callable[[int], ControlEntry]) -> None:
         log = self._log_of(experiment_id)
         log.append(CONTROL_FIELD, entry(log.now()).model_dump_json().encode())
+
+    def _define(self, experiment: Experiment, revision: int) -> None:
+        self._write(experiment.id, lambda at: Define(at=at, experiment=experiment, revision=revision))
 
     def _announce_status(self, experiment_id: str, status: Status) -> None:
         self._write(experiment_id, lambda at: StatusChange(at=at, experiment_id=experiment_id, status=status))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +28,11 @@ class Entry(NamedTuple):
     @property
     def milliseconds(self) -> int:
         return int(self.id.partition("-")[0])
+
+
+def size_of(entries: Iterable[Entry]) -> int:
+    """Bytes of these entries' values."""
+    return sum(map(len, chain.from_iterable([entry.fields.values() for entry in entries])))
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from trimtab.schema.event import (
     EVENT_FIELD,
     MAX_BATCH_BYTES,
     MAX_BATCH_EVENTS,
+    MAX_CONTROL_BYTES,
     MAX_EVENT_BYTES,
     EventBatch,
     event_rows,
@@ -116,9 +117,10 @@ def _event(entry: Entry) -> dict[str, Any] | Refused | None:
     if len(raw) > MAX_EVENT_BYTES:
         return _too_large(entry, raw, MAX_EVENT_BYTES)
     try:
-        return event_rows.validate_json(raw)
+        event: dict[str, Any] = event_rows.validate_json(raw)
     except (ValidationError, RecursionError) as error:
         return _unreadable(entry, raw, error)
+    return event
 
 
 def _item(entry: Entry) -> Control | Batch | Refused:
@@ -135,6 +137,8 @@ def _item(entry: Entry) -> Control | Batch | Refused:
         except (ValidationError, RecursionError) as error:
             return _unreadable(entry, raw, error)
     if (raw := fields.get(_CONTROL)) is not None:
+        if len(raw) > MAX_CONTROL_BYTES:
+            return _too_large(entry, raw, MAX_CONTROL_BYTES)
         try:
             return Control(entry, control_entries.validate_json(raw))
         except ValidationError as error:

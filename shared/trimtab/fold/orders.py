@@ -39,11 +39,14 @@ def carry_out(found: Findings, item: Control) -> DeadLetter | None:
 def _define(found: Findings, order: Define) -> None:
     experiment = order.experiment
     owner = found.own(experiment.id)
+    if owner is not None and 0 < order.revision < owner.revision:
+        return  # who wrote it had stood still since; it could only be published by losing, and being written anew
     found.redefined.add(experiment.id)
     if owner is None:
         found.touched.add(experiment.id)
-        found.state.experiments[experiment.id] = ExperimentState(definition=experiment)
+        found.state.experiments[experiment.id] = ExperimentState(experiment, order.revision)
         return
+    owner.revision = max(owner.revision, order.revision)
     if owner.status is not Status.DRAFT:
         experiment = _as_it_may_change(owner.definition, experiment)
     if owner.epoch_in_force is not None:

@@ -50,6 +50,7 @@ class ExperimentState:
     """What the log has said of one experiment so far."""
 
     definition: Experiment
+    revision: int = 0  # the newest that a definition was written for
     status: Status = Status.DRAFT
     epochs: dict[int, EpochRecord] = field(default_factory=dict)  # in the order they came
     merged: dict[int, int] = field(default_factory=dict)  # compacted epoch → the epoch that took its cells
@@ -96,6 +97,7 @@ class ExperimentState:
         """What control entries change: definition, status and epochs."""
         return {
             "definition": self.definition.model_dump_json(),
+            "revision": str(self.revision),
             "status": self.status.value,
             **{epoch_field(epoch): json.dumps(record) for epoch, record in self.epochs.items()},
             "merged": json.dumps(list(self.merged.items())),
@@ -112,6 +114,7 @@ class ExperimentState:
         try:
             state = cls(
                 definition=Experiment.model_validate_json(fields["definition"]),
+                revision=int(fields.get("revision", 0)),
                 status=Status(fields["status"]),
                 merged=dict(json.loads(fields["merged"])),
                 entered=json.loads(fields["entered"]),

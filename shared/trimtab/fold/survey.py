@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from trimtab.fold.accept import accept
-from trimtab.fold.commit import Cursor, Entry
+from trimtab.fold.commit import Cursor, Entry, size_of
 from trimtab.fold.decode import Batch, Control, Item, Reading, Refused, Rows, letter
 from trimtab.fold.findings import Findings
 from trimtab.fold.orders import carry_out
@@ -72,7 +72,7 @@ def survey(start: PartitionState, reading: Reading, keyring: Keyring = NO_KEYS) 
     # What is not defined is asked for again the next time it is named: names come from outside, without end.
     moved.experiments = {name: known for name, known in moved.experiments.items() if known is not None}
     moved.counters["entries"] += len(reading.entries)
-    moved.counters["bytes"] += sum([len(value) for entry in reading.entries for value in entry.fields.values()])
+    moved.counters["bytes"] += size_of(reading.entries)
     return walk.found
 
 
@@ -196,9 +196,11 @@ class _Walk:
         verifier, tokens, units = self.verifier, table.tokens, table.unit_ids
         if verifier is None or tokens is None or units is None:
             return np.ones(table.n, dtype=np.bool_)
-        variants = [table.variants[v] if 0 <= v < len(table.variants) else "" for v in table.variant.tolist()]
+        names = np.array([*table.variants, ""], dtype=object)  # the last is of rows whose place is none
+        inside = (table.variant >= 0) & (table.variant < len(table.variants))
+        variants = names[np.where(inside, table.variant, -1)].tolist()
         epochs = np.broadcast_to(table.epoch, (table.n,)).tolist()
-        exposures = zip(tokens, variants, epochs, units, strict=True)
+        exposures = zip(tokens, zip(variants, epochs, strict=True), units, strict=True)
         return ~np.array(verifier.vouched(table.experiment_id, exposures))
 
     def _note_unreadable(self, refusal: DeadLetter) -> None:

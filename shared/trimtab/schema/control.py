@@ -27,6 +27,9 @@ class Define(_ControlEntry):
 
     kind: Literal["define"] = "define"
     experiment: Experiment
+    revision: Annotated[int, Field(ge=0)] = Field(
+        0, description="The one it was written to be published under; 0 where that is not said."
+    )
 
 
 class EpochStart(_ControlEntry):

@@ -18,6 +18,7 @@ EVENT_FIELD, BATCH_FIELD, CONTROL_FIELD = "event", "batch", "control"
 
 MAX_EVENT_BYTES = 8 * 1024
 MAX_BATCH_BYTES = 1024 * 1024
+MAX_CONTROL_BYTES = 8 * MAX_BATCH_BYTES  # a definition with a thousand variants, all described at length, takes 6
 MAX_BATCH_EVENTS = 50_000  # what fits 1 MiB at the 20-odd bytes a lean event takes
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
@@ -62,8 +63,9 @@ def _as_typed_dict() -> Any:
     return with_config(OutcomeEvent.model_config)(TypedDict("EventRow", types))  # type: ignore[operator]
 
 
-event_rows: TypeAdapter[dict[str, Any]] = TypeAdapter(_as_typed_dict())
-"""Validates an outcome event as a dictionary, field for field as `OutcomeEvent` does, in half the time."""
+event_rows = TypeAdapter(_as_typed_dict()).validator
+"""Validates an outcome event as a dictionary, field for field as `OutcomeEvent` does, in half the time; without the
+adapter around it, which would take a third as much again."""
 
 
 Column = Annotated[list[Any], Field(max_length=MAX_BATCH_EVENTS)]

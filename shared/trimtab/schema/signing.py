@@ -20,8 +20,11 @@ from trimtab.errors import ConfigurationError
 from trimtab.schema.control import CONTROL_KEY, Signing
 
 KEY_FIELD, MAC_FIELD = "key", "mac"
-Exposure = tuple[Any, str, int, Any]
-"""A token, and the variant, epoch and unit that it should have been issued for."""
+Served = tuple[str, int]
+"""A variant and an epoch."""
+
+Exposure = tuple[Any, Served, Any]
+"""A token, and what should have been served to which unit when it was issued."""
 
 MIN_SECRET_LENGTH, MAX_SECRETS = 32, 4
 _KEY_TEXT = re.compile(r"(?P<id>[a-z0-9][a-z0-9_-]{0,63}):(?P<secret>[0-9a-f]{64})")
@@ -55,13 +58,14 @@ class SigningKey:
 
     def sign(self, name: str, payload: bytes) -> dict[str, bytes]:
         """The two fields that go beside an entry's payload in the field `name`."""
-        mac = hmac.digest(self.secret, _signed(name.encode(), payload), "sha256").hex()
+        mac = hmac.digest(self.secret, name.encode() + b"\n" + payload, "sha256").hex()
         return {KEY_FIELD: self.key_id.encode(), MAC_FIELD: mac.encode()}
 
     def token(self, experiment_id: str, variant: str, epoch: int, unit_id: str, at: int) -> str:
         """Says that the unit was served the variant in the epoch, `at` milliseconds."""
         keyed = _token_mac(self.secret)
-        keyed.update(_exposure(experiment_id, variant, epoch, str(at), unit_id))
+        keyed.update(_what(experiment_id, (variant, epoch)))
+        keyed.update(_when_to_whom(str(at), unit_id))
         return f"{self.key_id}.{at}.{keyed.hexdigest()}"
 
 
@@ -150,7 +154,7 @@ class Verifier:
         if len(entry) != 3:
             return "a signed entry has one field beside its key and mac"
         name = b"event" if b"event" in entry else next(name for name in entry if name not in (b"key", b"mac"))
-        expected = keyed.hexdigest(_signed(name, entry[name]))
+        expected = keyed.hexdigest(name + b"\n" + entry[name])
         if hmac.compare_digest(expected, mac):
             return None
         # An order has a mac for each secret that who wrote it has.
@@ -160,11 +164,16 @@ class Verifier:
     def vouched(self, experiment_id: str, exposures: Iterable[Exposure]) -> list[bool]:
         """Of each exposure, whether its token was issued for just this one."""
         verdicts = []
-        for token, variant, epoch, unit_id in exposures:
+        begun: dict[tuple[str, Served], blake2b] = {}  # what many tokens begin with is taken in once
+        for token, served, unit_id in exposures:
             try:
                 key_id, at, mac = token.split(".")
-                keyed = self._token_macs[key_id].copy()
-                keyed.update(_exposure(experiment_id, variant, epoch, at, unit_id))
+                start = begun.get((key_id, served))
+                if start is None:
+                    start = begun[key_id, served] = self._token_macs[key_id].copy()
+                    start.update(_what(experiment_id, served))
+                keyed = start.copy()
+                keyed.update(_when_to_whom(at, unit_id))
                 verdicts.append(hmac.compare_digest(keyed.hexdigest(), mac) and at.isdigit() and type(unit_id) is str)
             except (AttributeError, KeyError, TypeError, ValueError):  # no text, no such key, no such form
                 verdicts.append(False)
@@ -219,15 +228,15 @@ def fingerprint(secret: bytes) -> str:
     return hmac.new(secret, b"trimtab fingerprint", sha256).hexdigest()[:16]
 
 
-def _signed(name: bytes, payload: bytes) -> bytes:
-    return name + b"\n" + payload
-
-
 def _token_mac(secret: bytes) -> blake2b:
     """Keyed BLAKE2b (RFC 7693) of 128 bits: a third of HMAC-SHA256's time, and each outcome has its token."""
     return blake2b(key=secret, digest_size=16)
 
 
-def _exposure(experiment_id: str, variant: str, epoch: int, at: str, unit_id: str) -> bytes:
+def _what(experiment_id: str, served: Served) -> bytes:
+    return f"{experiment_id}\n{served[0]}\n{served[1]}\n".encode()
+
+
+def _when_to_whom(at: str, unit_id: str) -> bytes:
     # Ids of experiments and variants and numbers hold no newline; the unit's id, which may, comes last.
-    return f"{experiment_id}\n{variant}\n{epoch}\n{at}\n{unit_id}".encode("utf-8", "surrogatepass")
+    return f"{at}\n{unit_id}".encode()

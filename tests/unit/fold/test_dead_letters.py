@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from faults.reporting import Check
-from logs import HOUR, NOW, Log, batch, event
+from logs import HOUR, NOW, Log, batch, definition, event
 from trimtab.fold import Entry
+from trimtab.schema.event import MAX_CONTROL_BYTES
+from trimtab.schema.experiment import MAX_VARIANTS
 
 GOOD = 200
 
@@ -132,6 +134,23 @@ def test_a_control_entry_that_is_none_changes_nothing() -> None:
     log.row(event())
     assert log.drain().folded == 1
     assert log.dead_codes() == ["invalid_control"]
+
+
+def test_the_longest_definition_is_read_and_what_is_longer_still_is_no_order() -> None:
+    log = Log()
+    ids = [f"{place:064d}" for place in range(MAX_VARIANTS)]
+    longest = definition(
+        id="longest",
+        description="\1" * 10_000,
+        variants=[{"id": name, "description": "\1" * 1000} for name in ids],
+        constraints={"min_weight": 0, "floors": dict.fromkeys(ids, 0.001), "ceilings": dict.fromkeys(ids, 0.999)},
+    )
+    log.control.create(longest)
+    log.experiment = "longest"
+    log.store.append("control", b"[" * (MAX_CONTROL_BYTES + 1))
+    log.drain()
+    assert log.state().definition.description == "\1" * 10_000
+    assert log.dead_codes() == ["too_large"]
 
 
 def test_a_missing_unit_is_refused_where_units_are_counted() -> None:

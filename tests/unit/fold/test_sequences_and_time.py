@@ -214,6 +214,19 @@ def valid(others: set[str], last: str, tight: bool, weighted: bool, cap: int | N
     ))  # fmt: skip
 
 
+def test_a_definition_written_for_an_older_revision_says_nothing_any_more() -> None:
+    """Whoever ordered it stood still between reading and writing, while others went on."""
+    log = Log(max_outcomes_per_unit_hour=1)
+    stale = log.control.show("checkout")
+    log.control.update("checkout", {"max_outcomes_per_unit_hour": 5})
+    log.control.add_variant("checkout", "c")
+    order = Define(at=log.clock.now, experiment=stale.experiment, revision=stale.revision + 1)
+    log.store.append("control", order.model_dump_json().encode())
+    log.drain()
+    assert log.state().definition == log.control.show("checkout").experiment
+    assert rebuild(log.store, verify=True).identical
+
+
 definitions = st.builds(
     valid, st.sets(st.sampled_from("bcde")), st.sampled_from(["control", "z"]), st.booleans(), st.booleans(),
     st.none() | st.integers(1, 9),

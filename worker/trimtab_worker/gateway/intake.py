@@ -97,7 +97,7 @@ class Intake:
             for name, raw in zip(homes, replies[len(parted) :], strict=True)
             if raw and orjson.loads(raw).get("exposure_tokens")
         }
-        reasons = without_token(events, demanding, {name: rules[homes[name]] for name in demanding})
+        reasons = without_token(events, demanding)
         if reasons:
             raise refused(reasons, len(events))
 

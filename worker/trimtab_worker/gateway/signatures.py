@@ -1,20 +1,24 @@
 """What the log demands of signatures and tokens, asked before events are taken: 202 must not mean a dead letter. Pure.
 
-A gateway holds a producer's key and no secret. So it knows whether its key is in force, and which events lack a token
-or name a key that is not; whether a token is genuine, the fold alone finds out.
+A gateway holds a producer's key and no secret. So it knows whether its key is in force, and which events lack a token;
+whether a token is genuine, and its key in force at that place of the log, the fold alone finds out.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 
-from trimtab.schema.control import CONTROL_KEY, Signing
+from trimtab.schema.control import Signing
 from trimtab.schema.dead_letter import DeadLetterCode
 from trimtab.schema.event import OutcomeEvent
 from trimtab.schema.signing import SigningKey
 from trimtab_worker.gateway.problems import Reason, unavailable
 
 RETRY_SECONDS = 30  # a person must give the gateway a key
+
+_TOKEN = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\.\d+\.[0-9a-f]{32}").fullmatch
+_NO_TOKEN = "token: the experiment counts outcomes only with the token that their exposure was given"
 
 
 def check_key(rules: Signing | None, key: SigningKey | None) -> None:
@@ -33,24 +37,10 @@ def check_key(rules: Signing | None, key: SigningKey | None) -> None:
     )
 
 
-def without_token(
-    events: Sequence[OutcomeEvent], demanding: Collection[str], rules: dict[str, Signing | None]
-) -> list[Reason]:
-    """Reasons for events of the experiments that are `demanding` tokens and cannot have a good one.
-
-    `rules` are those in force for each of them.
-    """
+def without_token(events: Sequence[OutcomeEvent], demanding: Collection[str]) -> list[Reason]:
+    """Reasons for events of the experiments that are `demanding` tokens and have none."""
     return [
-        Reason(row=place, code=DeadLetterCode.AUTH, detail=objection)
+        Reason(row=place, code=DeadLetterCode.AUTH, detail=_NO_TOKEN)
         for place, event in enumerate(events)
-        if event.experiment_id in demanding and (objection := _objection(event, rules[event.experiment_id]))
+        if event.experiment_id in demanding and not _TOKEN(event.token or "")
     ]
-
-
-def _objection(event: OutcomeEvent, rules: Signing | None) -> str | None:
-    if event.token is None:
-        return "token: the experiment counts outcomes only with the token that their exposure was given"
-    known = (CONTROL_KEY, *rules.key_ids) if rules else ()
-    if event.token.partition(".")[0] not in known:
-        return "token: it is not of a key in force"
-    return None

@@ -14,7 +14,7 @@ import structlog
 
 from trimtab.errors import ConfigurationError, Conflict, LogGap
 from trimtab.fold import Commit, Entry, PartitionState, ask, decode, mentioned, settle, survey
-from trimtab.fold.commit import LOG_FULL, Cursor
+from trimtab.fold.commit import LOG_FULL, Cursor, size_of
 from trimtab.fold.dedupe import Lookup, Mask
 from trimtab.ports import PartitionStore, entry_order
 from trimtab_worker.services.attempts import Attempts
@@ -213,7 +213,7 @@ class Ingest:
         """How many entries to read next: more where they are small, fewer where they are large."""
         if not entries:
             return count
-        size = sum(len(value) for entry in entries for value in entry.fields.values()) // len(entries)
+        size = size_of(entries) // len(entries)
         return max(1, min(MAX_COUNT, 4 * count, BYTES_AT_ONCE // max(1, size)))
 
 

@@ -50,11 +50,7 @@ class RedisPartition(RedisLog, PartitionStore):
         waiting = [] if block_ms is None else ["BLOCK", block_ms]
         reply = self._client.execute_command("XREAD", "COUNT", count, *waiting, "STREAMS", self.keys.events, after)
         found = next(iter(reply.values())) if reply else []
-        return [
-            # Most entries have one field, unless they are signed.
-            Entry(entry_id.decode(), {words[0]: words[1]} if words and len(words) == 2 else _fields(words))
-            for entry_id, words in found
-        ]
+        return [Entry(entry_id.decode(), _fields(words or ())) for entry_id, words in found]
 
     def ends(self) -> LogEnds:
         try:
@@ -282,9 +278,14 @@ class RedisPartition(RedisLog, PartitionStore):
         return int(reported) if reported else None
 
 
-def _fields(words: list[bytes] | None) -> dict[bytes, bytes]:
-    in_turn = iter(words or ())
-    return dict(zip(in_turn, in_turn, strict=False))  # names and values are always as many
+def _fields(words: Sequence[bytes]) -> dict[bytes, bytes]:
+    """Names and values in turn, which are always as many; an entry has one field, or three where it is signed."""
+    match len(words):
+        case 2:
+            return {words[0]: words[1]}
+        case 6:
+            return {words[0]: words[1], words[2]: words[3], words[4]: words[5]}
+    return dict(zip(words[::2], words[1::2], strict=True))
 
 
 def _letter(fields: Mapping[bytes, bytes]) -> DeadLetter:
