@@ -30,14 +30,15 @@ def invalid_input(problem: str) -> Reason:
 
 
 def awaiting(inputs: Inputs) -> dict[str, Wait]:
-    """Variants added later that still lack the least number of trials, and where they wait while others move.
+    """Variants that lack the least number of trials and are not waited for, and where they wait while others move.
 
-    That is the share they were given, reached by steps; else where they are, and for whoever has nothing yet, the
-    usual one.
+    For those added later that is the share they were given, reached by steps; else where they are, and for whoever has
+    nothing yet, the usual one.
     """
     least = inputs.constraints.min_trials
     missing = {v: least - n for v, n in zip(inputs.variants, inputs.trials, strict=True) if n < least}
-    return {v: Wait(_waits_at(v, inputs), missing[v]) for v in inputs.entered_later if v in missing}
+    waiting = [v for v in missing if v in inputs.entered_later or v in _unseen(inputs)] if missing else []
+    return {v: Wait(_waits_at(v, inputs), missing[v]) for v in waiting}
 
 
 def _waits_at(variant: str, inputs: Inputs) -> int:
@@ -113,6 +114,15 @@ def _min_trials(inputs: Inputs) -> list[Reason]:
 
 
 def _exempt(inputs: Inputs) -> set[str]:
-    """Who is not waited for: added later, halted, or limited to no share at all, which could wait for ever."""
-    closed: Iterable[str] = (v for v in inputs.variants if inputs.constraints.ceiling(v) == 0)
-    return {*inputs.entered_later, *inputs.halted, *closed}
+    """Who is not waited for: added later, or without a share, for that could be for ever."""
+    return {*inputs.entered_later, *inputs.halted, *_closed(inputs), *_unseen(inputs)}
+
+
+def _closed(inputs: Inputs) -> Iterable[str]:
+    """Variants limited to no share at all."""
+    return (v for v in inputs.variants if inputs.constraints.ceiling(v) == 0)
+
+
+def _unseen(inputs: Inputs) -> set[str]:
+    """Variants that nobody is served though they may be: begun at 0, or halted and resumed. They need a share first."""
+    return {v for v in inputs.variants if not inputs.previous.get(v)} - {*inputs.halted, *_closed(inputs)}

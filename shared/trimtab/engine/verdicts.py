@@ -14,7 +14,7 @@ _WHY: dict[VerdictCode, Callable[[int, Box], str]] = {
     VerdictCode.CEILING: lambda k, box: f"its ceiling is {percent(box.ceiling[k] / box.unit)}",
     VerdictCode.PIN: lambda *_: "it is pinned",
     VerdictCode.AWAITING_EVIDENCE: lambda k, box: (
-        f"it was added later and waits there for {more_trials(box.awaiting[k])}"
+        f"it lacks evidence and waits there for {more_trials(box.awaiting[k])}"
     ),
     VerdictCode.HALTED: lambda *_: "it is halted until a person resumes it",
     VerdictCode.ROOM: lambda *_: "the limits of the others leave it that much",

@@ -172,6 +172,21 @@ def test_a_variant_added_without_a_share_enters_at_its_floor() -> None:
     assert result.parts["c"] == 50_000
 
 
+@given(st.sets(st.sampled_from("abc")), st.lists(st.integers(0, 1500), min_size=4, max_size=4))
+def test_a_wait_for_trials_ends_wherever_traffic_goes_where_the_weights_say(unseen: set[str], trials: list[int]) -> None:
+    """Halted before it had enough and resumed, or begun at 0: whoever nobody is served gets a share before it is waited
+    for."""
+    limits = {"min_trials": 1000, "min_weight": 0.0}
+    parts = dict.fromkeys("abcd", 0) | even([v for v in "abcd" if v not in unseen])
+    for _ in range(8):
+        trials = [n + parts[v] * 20_000 // PARTS for v, n in zip("abcd", trials, strict=True)]
+        cells = cells_of([[binary(n, n // 10) for n in trials]])
+        result = decide(inputs_of(cells, previous=parts, constraints=limits))
+        parts = result.parts
+    assert HoldCode.MIN_TRIALS not in {reason.code for reason in result.reasons}
+    assert min(trials) >= 1000
+
+
 def test_harm_goes_to_zero_at_once_whatever_else_would_hold() -> None:
     """A halt is not a step, and knows no cooldown; the others share what it had."""
     cells = cells_of([[binary(1000, 50), binary(1000, 80), binary(1000, 70)]])

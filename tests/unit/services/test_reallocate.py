@@ -280,7 +280,7 @@ def test_at_a_low_floor_a_late_variant_waits_where_its_evidence_comes_soon_enoug
     assert decision.parts["c"] == 50_000
     assert any(
         verdict.sentence
-        == "c's share rises from 0.0 % to 5.0 %: it was added later and waits there for 300 more trials."
+        == "c's share rises from 0.0 % to 5.0 %: it lacks evidence and waits there for 300 more trials."
         for verdict in decision.verdicts
     )
     assert "c moves too once it has 300 more trials." in decision.would_move
