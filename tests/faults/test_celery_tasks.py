@@ -78,9 +78,13 @@ def test_an_order_delivered_again_while_it_is_carried_out(
 
 
 def test_very_many_drains_leak_nothing(fleet: Fleet, workers: Workers, check: Check) -> None:
-    """One worker does them all: each sends the next one, so a few chains are enough."""
+    """One worker does them all: each sends the next one, so a few chains are enough.
+
+    They break where a new child needs longer to start than a nudge lasts; as everywhere, beat begins another.
+    """
     worker, other = workers
     end(other)
+    fleet.launch("beat")
     first, before, child = counted(fleet, RUNS, "drain"), resident_mib(worker.pid), 0.0
     for _ in range(CHAINS):
         fleet.sender.send_task("trimtab.drain", args=[0])
