@@ -215,7 +215,7 @@ class Published:
     halted: tuple[str, ...] = ()
     paused: str = ""  # why a person holds the weights
     claims: str = ""  # what sequential tests carry from look to look, JSON
-    excused: tuple[str, ...] = ()  # variants that a person let run on although they were halted
+    excused: tuple[str, ...] = ()  # variants that a person resumed, as long as the harm found in them is
     life: str = ""  # which life of the server this was read from; "" where it does not say
     restored: bool = False  # that life began since the last publication, so that newer ones may be lost
     epochs_from: int = 1  # the least number for a new epoch of this incarnation: lower ones may be lost with their log

@@ -173,9 +173,8 @@ def test_a_variant_added_without_a_share_enters_at_its_floor() -> None:
 
 
 @given(st.sets(st.sampled_from("abc")), st.lists(st.integers(0, 1500), min_size=4, max_size=4))
-def test_a_wait_for_trials_ends_wherever_traffic_goes_where_the_weights_say(unseen: set[str], trials: list[int]) -> None:
-    """Halted before it had enough and resumed, or begun at 0: whoever nobody is served gets a share before it is waited
-    for."""
+def test_a_wait_for_trials_ends_where_traffic_follows_the_weights(unseen: set[str], trials: list[int]) -> None:
+    """Whoever is served to nobody, halted too early and resumed or begun at 0, gets a share before it is waited for."""
     limits = {"min_trials": 1000, "min_weight": 0.0}
     parts = dict.fromkeys("abcd", 0) | even([v for v in "abcd" if v not in unseen])
     for _ in range(8):

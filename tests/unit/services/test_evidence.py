@@ -72,6 +72,31 @@ def test_a_variant_that_a_person_resumes_is_not_halted_again_for_the_same_data()
     assert running.log.control.show("checkout").halted == ()
 
 
+def test_a_variant_resumed_after_a_halt_for_another_reason_is_halted_once_it_harms() -> None:
+    """Halted by hand in an incident that was not its own: nobody has excused harm that it does later."""
+    running = Running()
+    running.outcomes({"control": 1000, "b": 1000})
+    running.log.control.halt("checkout", "b", reason="the database")
+    running.log.control.resume("checkout", reason="it is back")
+    running.recompute()
+    running.outcomes({"control": 3000, "b": 3000}, crashed={"b": 0.3}, epoch=1)
+    assert running.recompute().outcome is Outcome.HALT
+
+
+def test_harm_that_was_excused_is_halted_again_once_it_had_ceased_and_comes_back() -> None:
+    running = Running()
+    running.outcomes({"control": 3000, "b": 3000}, crashed={"b": 0.08})
+    running.recompute()
+    running.log.control.resume("checkout", reason="the crash is fixed")
+    assert running.recompute().outcome is not Outcome.HALT
+    for _ in range(4):
+        running.outcomes({"control": 5000, "b": 5000}, epoch=1)
+    assert running.recompute().outcome is not Outcome.HALT
+    for _ in range(2):
+        running.outcomes({"control": 5000, "b": 5000}, crashed={"b": 0.2}, epoch=1)
+    assert running.recompute().outcome is Outcome.HALT
+
+
 def test_harmless_variants_are_not_halted() -> None:
     running = Running()
     for _ in range(5):

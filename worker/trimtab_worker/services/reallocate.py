@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -74,12 +74,13 @@ class Reallocate:
             *distrust(current.experiment, state),
         )
         cells = gather_cells(current.experiment, split_sums(current.experiment, state))
-        harms = tuple(harm for harm in find_harm(current.experiment, cells) if harm.treatment not in current.excused)
+        found = tuple(find_harm(current.experiment, cells))
+        harms = tuple(harm for harm in found if harm.treatment not in current.excused)
         inputs = gather(current, state, cells, facts, harms, now, clock=partition.clock)
         decision = _decision(current, decide(inputs), inputs, harms, data_until=partition.clock)
         if not dry_run:
             tests = look_again(current.experiment, cells, parse_tests(current.claims)) if state else {}
-            decision = self._publish(store, current, decision, tests_json(tests))
+            decision = self._publish(store, current, decision, tests_json(tests), still_excused(current, found))
         return decision
 
     def due(self, now: int) -> list[str]:
@@ -106,7 +107,9 @@ class Reallocate:
         period = current.experiment.recompute_seconds
         return self.publications.claim_tick(current.experiment.id, int(now / (period * 1000)), 2 * period)
 
-    def _publish(self, store: PartitionStore, current: Published, decision: Decision, claims: str) -> Decision:
+    def _publish(
+        self, store: PartitionStore, current: Published, decision: Decision, claims: str, excused: tuple[str, ...]
+    ) -> Decision:
         """Publish the decision; one that changes weights is announced in the log first."""
         moves = decision.outcome is not Outcome.HOLD
         name = current.experiment.id
@@ -124,6 +127,7 @@ class Reallocate:
             halted=decision.inputs.halted,
             paused=current.paused,
             claims=claims,
+            excused=excused,
         )
         self.publications.publish(succeed(current, change, decision, repeats=repeats))
         log.info(
@@ -177,6 +181,15 @@ def gather(
         facts=facts,
         retained=_retained(experiment.half_life_seconds, state, clock),
     )
+
+
+def still_excused(current: Published, found: Iterable[Harm]) -> tuple[str, ...]:
+    """Variants that a person resumed in spite of harm that is still found; any other is guarded as before.
+
+    What was halted for another reason has none to be excused, and new harm is not what the person knew of.
+    """
+    harming = {harm.treatment for harm in found}
+    return tuple(variant for variant in current.excused if variant in harming)
 
 
 def _retained(half_life_seconds: float | None, state: ExperimentState | None, clock: int) -> dict[int, float] | None:
