@@ -240,8 +240,10 @@ class _Walk:
             return False
         if batch.sequence == last + 1:
             # It counts as come even if it is refused below: else all that follow it would look out of turn.
-            # An import may be repeated after years, a publisher repeats itself only while its process lives.
-            forget_at = 0 if batch.origin == "import" else state.clock + HORIZON + FUTURE_TOLERANCE
+            # An import may be repeated after years, a publisher repeats itself only while its process lives. After days
+            # of silence the log's clock is behind when the batch was sealed, and will leap over that time at once.
+            sealed_at = max(state.clock, min(batch.sent_at, item.entry.milliseconds))
+            forget_at = 0 if batch.origin == "import" else sealed_at + HORIZON + FUTURE_TOLERANCE
             state.producers[batch.producer] = Producer(batch.sequence, forget_at)
             self.found.numbered.add(batch.producer)
         if not self._in_time(item):

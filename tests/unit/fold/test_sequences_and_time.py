@@ -67,6 +67,35 @@ def test_a_producer_is_forgotten_after_the_horizon_and_its_old_batches_are_refus
     assert log.dead_codes() == ["too_late"]
 
 
+@given(st.lists(st.tuples(st.integers(0, 200), st.booleans()), min_size=1, max_size=5))
+def test_a_publisher_is_known_as_long_as_it_may_repeat_itself_however_long_the_log_was_silent(
+    silences: list[tuple[int, bool]],
+) -> None:
+    """Workers and beat were off for days, and the publishers came back first: the log's clock leaps behind them."""
+    log = Log()
+    for place, (hours, told) in enumerate(silences):
+        log.clock.now += hours * HOUR
+        now = {"sent_at": log.clock.now, "base": log.clock.now, "offsets": [0] * 10}
+        for sequence in (1, 2):
+            numbered(log, sequence, f"p{place}", **now)
+        if told:
+            log.store.append("control", ClockTick(at=log.clock.now).model_dump_json().encode())
+        for sequence in (2, 1, 3):
+            numbered(log, sequence, f"p{place}", **now)
+    report = log.drain()
+    assert (report.folded, report.duplicates) == (30 * len(silences), 20 * len(silences))
+    assert log.dead_codes() == []
+
+
+def test_a_batch_from_the_future_is_not_remembered_until_then() -> None:
+    log = Log()
+    numbered(log, 1, sent_at=NOW + 10_000 * HOUR)
+    log.clock.now += 49 * HOUR
+    log.store.append("control", ClockTick(at=log.clock.now).model_dump_json().encode())
+    log.drain()
+    assert log.store.load().producers == {}
+
+
 def test_an_import_is_exempt_from_lateness_and_never_forgotten() -> None:
     log = Log()
     numbered(log, 1, origin="import", base=NOW - 10_000 * HOUR, sent_at=NOW - 10_000 * HOUR)
