@@ -117,7 +117,9 @@ def test_an_overdue_allocation_and_a_halted_variant_are_told() -> None:
     assert value(values, M.OVERDUE, experiment="checkout") == 7
     assert value(values, M.HALTED, experiment="checkout", variant="b") == 1
     log.control.stop("checkout")
-    assert value(told(log), M.OVERDUE, experiment="checkout") is None
+    ended = told(log)
+    assert value(ended, M.OVERDUE, experiment="checkout") is None
+    assert value(ended, M.HALTED, experiment="checkout", variant="b") is None, "nobody could resume it any more"
 
 
 def test_a_gap_is_a_problem_of_its_partition() -> None:
@@ -177,6 +179,19 @@ def test_an_alert_is_about_metrics_and_labels_that_exist(rule: dict[str, Any]) -
             assert set(values.split("|")) <= CLOSED[name, label]
     shown = set(re.findall(r"\$labels\.(\w+)", str(rule["annotations"])))
     assert shown <= set.union(*(LABELS[name] for name, _ in used))
+
+
+def test_an_alert_on_an_increase_sees_the_first_one() -> None:
+    """Prometheus knows no increase where a series begins, so what is asked for one begins at 0, before it happens."""
+    values = told(Log())
+    increase = re.compile(r'increase\((trimtab_\w+)(?:\{code="(\w+)"\})?')
+    asked = {found for rule in RULES for found in increase.findall(rule["expr"])}
+    assert len(asked) > 5
+    for name, code in asked:
+        labels = [dict(labels) for metric, labels in values if metric == name]
+        assert labels, name
+        codes = {code} if code else CLOSED.get((name, "code"), set())
+        assert codes <= {each.get("code") for each in labels}, name
 
 
 def test_alerts_have_names_of_their_own_and_prometheus_finds_them() -> None:

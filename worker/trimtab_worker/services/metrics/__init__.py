@@ -115,9 +115,8 @@ def _folded(sheet: Sheet, store: PartitionStore, state: PartitionState, now: int
     sheet.put(M.DUPLICATES, counters["duplicates"], number)
     sheet.put(M.CAPPED, counters["capped"], number)
     sheet.put(M.IMPLAUSIBLE, counters["implausible_ids"], number)
-    for name, n in sorted(counters.items()):
-        if name.startswith(DEAD):
-            sheet.put(M.STRAY, n, number, name.removeprefix(DEAD))
+    for code in DeadLetterCode:  # from 0 on: an alert on an increase does not see the one that a series begins with
+        sheet.put(M.STRAY, counters[f"{DEAD}{code}"], number, code)
 
 
 def _experiments(sheet: Sheet, sources: Sources, partitions: int) -> None:
@@ -133,7 +132,8 @@ def _experiments(sheet: Sheet, sources: Sources, partitions: int) -> None:
             sheet.put(M.CONFLICTS, counters["conflicts"], name)
             sheet.put(M.UNSTAMPED, counters["unstamped"], name)
             for code in DeadLetterCode:
-                if n := counters[f"{DEAD}{code}"]:
+                n = counters[f"{DEAD}{code}"]
+                if n or code is DeadLetterCode.AUTH:  # of all codes from 0 on, there would be too many series
                     sheet.put(M.DEAD, n, name, code)
         for name in mine:
             published = sources.publications.read(name)
@@ -147,8 +147,9 @@ def _published(sheet: Sheet, published: Published, now: int) -> None:
     sheet.put(M.STATUS, 1, name, published.status)
     sheet.put(M.REVISION, published.revision, name)
     sheet.put(M.LEDGER, published.decision_id, name)
-    for variant in published.halted:
-        sheet.put(M.HALTED, 1, name, variant)
+    if published.status in _LIVE:
+        for variant in published.halted:
+            sheet.put(M.HALTED, 1, name, variant)
     if allocation is None:
         return
     sheet.put(M.EPOCH, allocation.epoch, name)

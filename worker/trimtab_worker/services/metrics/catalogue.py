@@ -89,7 +89,8 @@ class M(Enum):
     EPOCH = Metric("trimtab_epoch", "gauge", "Epoch in force.", _E)
     WEIGHT = Metric("trimtab_weight", "gauge", "Share of traffic, 0 to 1.", ("experiment", "variant"))
     HALTED = Metric(
-        "trimtab_halted", "gauge", "1 for a variant taken out for harm or by a person.", ("experiment", "variant")
+        "trimtab_halted", "gauge", "1 for a variant of a live experiment that was taken out, for harm or by a person.",
+        ("experiment", "variant"),
     )
     ALLOCATION_AGE = Metric("trimtab_allocation_age_seconds", "gauge", "Since the allocation was computed.", _E)
     OVERDUE = Metric(
