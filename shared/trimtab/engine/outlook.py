@@ -26,8 +26,9 @@ _UNTIL = {
     HoldCode.LOG_GAP: "an operator has looked at the gap in the log",
     HoldCode.RESTORED: "these weights are published under their new incarnation, which is now",
     HoldCode.INVALID_INPUT: "the input named is corrected",
-    HoldCode.SAMPLE_RATIO: "units arrive in the shares that were served, and a person resumes it",
-    HoldCode.LEAK: "variants without a share stop receiving units, and a person resumes it",
+    # Nobody can order these away: what is counted stays counted. Other statistics are those of another experiment.
+    HoldCode.SAMPLE_RATIO: "units that arrive as served outweigh those that did not (a new experiment may be sooner)",
+    HoldCode.LEAK: "such units are a ten-thousandth of all, or fewer (a new experiment may be sooner)",
     HoldCode.DEAD_LETTERS: "fewer events are refused",
     HoldCode.COOLDOWN: "the cooldown is over",
     HoldCode.MIN_TRIALS: "every variant has enough trials",

@@ -112,6 +112,21 @@ def test_a_split_that_is_not_the_one_served_holds_the_weights() -> None:
     assert decision.parts == {"control": 500_000, "b": 500_000}
 
 
+def test_a_wrong_split_holds_until_units_that_arrive_as_served_outweigh_it_and_the_decision_says_so() -> None:
+    """No order ends it, so none is named."""
+    running = Running()
+    running.outcomes({"control": 3000, "b": 2400})
+    running.log.control.hold("checkout", reason="the split")
+    running.log.control.resume("checkout", reason="repaired")
+    decision = running.recompute()
+    assert HoldCode.SAMPLE_RATIO in codes(decision)
+    assert "units that arrive as served outweigh" in decision.would_move
+    assert "resume" not in decision.would_move
+    for _ in range(3):
+        running.outcomes({"control": 4000, "b": 4000}, epoch=1)
+    assert HoldCode.SAMPLE_RATIO not in codes(running.recompute())
+
+
 def test_units_of_a_variant_that_was_served_to_nobody_hold_the_weights() -> None:
     running = Running()
     running.log.control.halt("checkout", "b", reason="a look")
