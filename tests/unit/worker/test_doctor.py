@@ -155,17 +155,34 @@ def test_the_users_that_are_shipped_have_neither_too_many_nor_too_few_rights(tmp
     assert "FLUSHALL" in everything.found
 
 
-def test_a_server_that_everybody_reaches_without_a_name_is_found() -> None:
-    class Open:
-        def acl_whoami(self) -> bytes:
-            return b"default"
+@pytest.mark.parametrize(
+    ("protected", "password", "ok", "said"),
+    [
+        ("no", False, False, "Whoever reaches the data server may do everything"),
+        ("yes", False, True, "it is in protected mode"),
+        ("no", True, False, "Whoever has the data server's one password may do everything"),
+        ("yes", True, False, "Whoever has the data server's one password may do everything"),
+    ],
+)
+def test_a_server_whose_users_have_no_names_is_found(
+    protected: str, password: bool, ok: bool, said: str, own_server: EmbeddedServer
+) -> None:
+    """Protected mode keeps nobody out who has the password: the server lifts it then."""
+
+    class Elsewhere:
+        def __init__(self, client: redis.Redis) -> None:
+            self.acl_whoami, self.execute_command = client.acl_whoami, client.execute_command
 
         def config_get(self, *_: str) -> dict[str, str]:
-            return {"bind": "* -::*", "protected-mode": "no"}
+            return {"bind": "* -::*", "protected-mode": protected}
 
-    finding = rights(Open())
-    assert not finding.ok
-    assert "users.acl" in finding.remedy
+    with plain_client(own_server.url) as client:
+        if password:
+            client.config_set("requirepass", "one for all")
+        finding = rights(Elsewhere(client))
+    assert finding.ok is ok
+    assert said in finding.found
+    assert ok or "users.acl" in finding.remedy
 
 
 @pytest.mark.parametrize("dead", ["ingest", "decide", "beat"])

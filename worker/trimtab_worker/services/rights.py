@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import redis
 from redis.exceptions import NoPermissionError, ResponseError
 
 from trimtab.schema.keys import EXPERIMENTS, LOG, ExperimentKeys, PartitionKeys
@@ -72,7 +71,7 @@ def _narrow(found: str, user: str) -> Finding:
     return Finding("rights", False, f"{found}.", f"Give it the rights of {user} in {USERS}.")
 
 
-def _without_users(data: redis.Redis) -> Finding:
+def _without_users(data: Any) -> Finding:
     """Everybody is the default user: harmless where nobody else can reach the server."""
     try:
         settings = {_text(k): _text(v) for k, v in data.config_get("bind", "protected-mode").items()}
@@ -81,10 +80,21 @@ def _without_users(data: redis.Redis) -> Finding:
     addresses = settings.get("bind", "").split()
     if addresses and all(address.startswith(_LOCAL) for address in addresses):
         return Finding("rights", True, "Only this machine reaches the data server; everybody here may do everything.")
-    if settings.get("protected-mode") == "yes":
+    open_to_all = _needs_no_password(data)
+    if open_to_all and settings.get("protected-mode") == "yes":  # which a password switches off
         return Finding("rights", True, "The data server takes nobody from other machines: it is in protected mode.")
-    found = "Whoever reaches the data server may do everything: there are no users."
+    whoever = "Whoever reaches the data server" if open_to_all else "Whoever has the data server's one password"
+    found = f"{whoever} may do everything: there are no users."
     return Finding("rights", False, found, f"Give each role its user from {USERS}, and switch the default one off.")
+
+
+def _needs_no_password(data: Any) -> bool:
+    """Whether the default user has none."""
+    try:
+        described = data.execute_command("ACL", "GETUSER", "default")
+    except NoPermissionError:
+        return True  # the worse case
+    return "nopass" in map(_text, described[b"flags"])
 
 
 def _may(data: Any, user: str, command: tuple[str, ...]) -> bool:
