@@ -102,7 +102,14 @@ class PartitionStore(EventLog, Protocol):
         """Remove entries older than the id `before`; returns how many."""
 
     def load(self) -> PartitionState:
-        """The state without its experiments; creates an empty one, with a fresh `run`, where there is none."""
+        """The state without its experiments; creates an empty one, with a fresh `run`, where there is none.
+
+        Raises:
+            CorruptState: something of it is not what the fold writes, or gone while the rest is there.
+        """
+
+    def stands(self) -> Cursor:
+        """Where the state stands as it is written, also where it cannot be read; both parts empty where nothing is."""
 
     def peek(self) -> PartitionState:
         """Cursor, clock and counters alone, for whoever only looks: creates nothing, and writes nothing."""
@@ -157,7 +164,7 @@ class PartitionStore(EventLog, Protocol):
         """Replace this space's state by that of `source`, atomically; False if either moved meanwhile.
 
         The copy has a `run` of its own, so whoever remembers the state it replaced cannot commit to it. `over` is where
-        this space must stand for that; default: where it stands now.
+        this space must stand for that; default: where it stands now. What is here need not be readable.
         """
 
     def clear(self) -> None:
@@ -172,10 +179,11 @@ class PartitionStore(EventLog, Protocol):
     def leave_lease(self, holder: str) -> None:
         """Give the lease back, if `holder` still has it."""
 
-    def renew_log(self, at: Cursor) -> bool:
+    def renew_log(self, at: Cursor, behind: str = "") -> bool:
         """Delete the log, whose ids are used up, and go on from an empty one; False if the state is not `at` any more.
 
-        The state gets a `run` of its own, as a copy does.
+        With `behind`, the log is another one already: it stays, and the fold goes on behind this id of it. The state
+        gets a `run` of its own, as a copy does.
         """
 
     def note_attempt(self, note: str, *, keep: bool = False) -> str:

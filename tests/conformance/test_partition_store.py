@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -529,14 +530,83 @@ def test_a_log_that_was_deleted_goes_on_once_the_loss_is_accepted(partition: Par
     assert rebuild(partition, verify=True).identical
 
 
+@pytest.mark.parametrize("way", [lambda store: rebuild(store, verify=False), lambda store: accept_loss(store, "why")])
+def test_a_snapshot_outlives_its_state_whichever_way_out_is_taken(
+    partition: PartitionStore, way: Callable[[PartitionStore], object]
+) -> None:
+    """The log no longer reaches back to its start: what was trimmed from it, the snapshot alone knows."""
+    log = filled(partition, n=20)
+    assert Maintain(partition, retention_bytes=1).trim()
+    partition.trim(partition.ends().last_id)
+    log.row(event(unit_id="since", occurred_at=partition.now()))
+    log.drain()
+    before = log.state()
+    partition.clear()
+    with pytest.raises(LogGap, match=r"older than its snapshot.*trimtab rebuild"):
+        log.drain()
+    way(partition)
+    log.drain()
+    assert log.state().cells == before.cells
+    assert rebuild(partition, verify=True).identical
+
+
+def test_a_log_whose_ids_begin_before_the_cursor_goes_on_once_the_loss_is_accepted(partition: PartitionStore) -> None:
+    """Somebody wrote under an id of a far future, and somebody else deleted the log to be rid of it."""
+    log = filled(partition, n=10)
+    counted, ahead = partition.load().counters["folded"], 10**15
+    forge(partition, f"{ahead}-0")
+    log.drain()
+    assert partition.load().cursor.id == f"{ahead}-0"
+    forget_log(partition)
+    for place in range(2):
+        log.row(event(unit_id=f"new-{place}", occurred_at=partition.now()))
+        with pytest.raises(LogGap, match="deleted"):
+            log.drain()
+    accept_loss(partition, "the stream was deleted on purpose")
+    assert partition.load().counters["folded"] == counted + 2
+    log.row(event(unit_id="newer", occurred_at=partition.now()))
+    assert log.drain().folded == 1
+    assert rebuild(partition, verify=True).identical
+    forget_log(partition)
+    accept_loss(partition, "and once more, before anything was written")
+    log.row(event(unit_id="newest", occurred_at=partition.now()))
+    assert log.drain().folded == 1
+    assert rebuild(partition, verify=True).identical
+
+
+def test_entries_of_an_older_log_that_were_folded_before_are_not_folded_again(partition: PartitionStore) -> None:
+    log = filled(partition, n=10)
+    counted, entries = partition.load().counters["folded"], partition.read("0-0", 10_000)
+    forge(partition, f"{10**15}-0")
+    log.drain()
+    forget_log(partition)
+    for entry in entries:
+        forge(partition, entry.id, entry.fields)
+    accept_loss(partition, "an older log was restored")
+    assert partition.load().counters["folded"] == counted
+    log.row(event(unit_id="newer", occurred_at=partition.now()))
+    assert log.drain().folded == 1
+    assert rebuild(partition, verify=True).identical
+
+
+def forge(partition: PartitionStore, entry_id: str, fields: Mapping[bytes, bytes] | None = None) -> None:
+    """What `XADD` with an id of one's own does."""
+    entry = Entry(entry_id, fields or {b"event": b"{}"})
+    if isinstance(partition, RedisPartition):
+        partition._client.xadd(partition.keys.events, dict(entry.fields), id=entry_id)
+    elif isinstance(partition, MemoryPartition):
+        partition._all.entries.append(entry)
+        partition._all.last_id = entry_id
+        partition._all.added += 1
+
+
 def forget_log(partition: PartitionStore) -> None:
     """What `DEL` of the stream does."""
     if isinstance(partition, RedisPartition):
         partition._client.delete(partition.keys.events)
     elif isinstance(partition, MemoryPartition):
-        # ids go on from the clock, as on a server, so that none comes twice
         everything = partition._all
-        everything.entries, everything.added = [], 0
+        everything.entries, everything.added, everything.last_id = [], 0, "0-0"
 
 
 def test_a_log_begun_anew_keeps_the_state_and_drops_whoever_read_the_old_one(partition: PartitionStore) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 
 import pytest
 import redis
@@ -11,7 +12,7 @@ import redis
 from e2e.processes import status
 from faults.processes import Crew, drain_without_lease, fold_and_stop_before_the_commit
 from faults.reporting import Check
-from logs import Log, event
+from logs import Log, batch, event
 from servers import wait_until
 from trimtab.client.publisher import Publisher
 from trimtab.errors import CorruptState
@@ -21,6 +22,7 @@ from trimtab_worker.services.maintain import Maintain
 from trimtab_worker.services.rebuild import rebuild
 
 EVENTS = 100_000
+Damage = Callable[[redis.Redis], object]
 
 
 def rows(log: Log, count: int) -> None:
@@ -85,6 +87,87 @@ def test_four_workers_without_a_lease_count_exactly(
     wasted = int(redis_client.get("test:races") or 0)
     check("EO-10", f"exactly {EVENTS:,}", f"{log.cell('b').n:,}; {wasted} commits wasted", log.cell("b").n == EVENTS)
     assert rebuild(log.store, verify=True).identical
+
+
+KEY = "trimtab:{p0}:"
+
+
+def of_a_wrong_type(name: str) -> Damage:
+    def damage(client: redis.Redis) -> None:
+        for key in client.keys(KEY + name):
+            client.delete(key)
+            client.set(key, "nonsense")
+
+    return damage
+
+
+DAMAGES: dict[str, Damage] = {
+    **{f"{name} of a wrong type": of_a_wrong_type(name) for name in ("producers", "seen", "experiments", "dead")},
+    "statistics of a wrong type": of_a_wrong_type("stats:checkout"),
+    "marks of a wrong type": of_a_wrong_type("seen:*"),
+    "size of letters of a wrong type": of_a_wrong_type("dead-size"),
+    "no cursor": lambda client: client.delete(KEY + "cur"),
+    "no place": lambda client: client.hdel(KEY + "cur", "id"),
+    "a place that is none": lambda client: client.hset(KEY + "cur", "id", "here"),
+    "a clock that is none": lambda client: client.hset(KEY + "cur", "clock", "noon"),
+    "a counter that is none": lambda client: client.hset(KEY + "cur", "count:entries", "many"),
+    "a producer that is none": lambda client: client.hset(KEY + "producers", "p", "one"),
+    "a count of marks that is none": lambda client: client.hset(KEY + "seen", "checkout:h1", "some"),
+    "no statistics": lambda client: client.delete(KEY + "stats:checkout"),
+    "bytes that are no text": lambda client: client.hset(KEY + "stats:checkout", "status", b"\xff"),
+    "fields that are none": lambda client: client.hset(KEY + "stats:checkout", "entered", "5"),
+}
+
+
+@pytest.mark.parametrize("start", ["0-0", "a snapshot"])
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_state_is_named_and_left_alone_until_one_command_rebuilds_it(
+    damage: Damage, start: str, log: Log, redis_client: redis.Redis
+) -> None:
+    """Whatever of it is damaged: who is told to rebuild can, also where the log reaches back to a snapshot only."""
+    now, kept = log.store.now(), {"producer": "p", "offsets": [0], "epoch": 1}
+
+    def send(*numbers: int) -> None:
+        for number in numbers:
+            one = event(event_id=f"e{number}", occurred_at=now)
+            log.columns(batch([one], sequence=number, base=now, sent_at=now, **kept))
+
+    send(1, 2, 3)
+    log.row(b"a letter")
+    log.drain()
+    if start == "a snapshot":
+        assert Maintain(log.store, retention_bytes=1).trim()
+        redis_client.xtrim(KEY + "events", minid=log.store.load().cursor.id, approximate=False)
+    send(4, 5)
+    log.drain()
+    damage(redis_client)
+    send(6)
+    log.row(b"another letter")
+    with pytest.raises(CorruptState, match="trimtab rebuild"):
+        Ingest(log.store).drain(holder="worker")
+    assert (rebuild(log.store, verify=False).from_snapshot == "0-0") is (start == "0-0")
+    log.drain()
+    send(5, 7)
+    log.drain()
+    assert log.cell("b").n == 7
+    assert rebuild(log.store, verify=True).identical
+
+
+@pytest.mark.parametrize("name", ["snapshot:cur", "snapshot:stats:checkout", "snapshot:experiments"])
+def test_a_damaged_snapshot_is_not_rebuilt_from_and_the_next_trim_takes_another(
+    name: str, log: Log, redis_client: redis.Redis
+) -> None:
+    rows(log, 10)
+    log.drain()
+    assert Maintain(log.store, retention_bytes=2 * log.store.load().counters["bytes"]).trim()
+    of_a_wrong_type(name)(redis_client)
+    assert rebuild(log.store, verify=True).identical, "the log still reaches back to its start"
+    rows(log, 1000)
+    log.drain()
+    assert Maintain(log.store, retention_bytes=1000).trim()
+    assert log.store.ends().removed > 0
+    report = rebuild(log.store, verify=True)
+    assert (report.identical, report.from_snapshot != "0-0") == (True, True)
 
 
 @pytest.mark.parametrize("remembers", [True, False])

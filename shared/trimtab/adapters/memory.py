@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from trimtab.clock import Clock, system_clock
-from trimtab.errors import Conflict
+from trimtab.errors import Conflict, CorruptState
 from trimtab.fold import Commit, Entry, ExperimentState, PartitionState
 from trimtab.fold.commit import LOG_START, Cursor, IdArray
 from trimtab.fold.dedupe import Mask
@@ -93,7 +93,7 @@ class MemoryPartition(PartitionStore):
 
     def append_at(self, milliseconds: int, field: str, payload: bytes) -> str:
         """As `append`, with the instant of the entry's id given; ids never fall, as on a server."""
-        rules = PartitionState.parse(self._all.spaces[""].cur, {}, {}).signing
+        rules = PartitionState.parse(self.partition, self._all.spaces[""].cur, {}, {}).signing
         check_signature(self.keyring, rules.model_dump_json() if rules else "")
         return self._append(_signed(self.keyring, field, payload), milliseconds)
 
@@ -129,13 +129,21 @@ class MemoryPartition(PartitionStore):
         return len(old)
 
     def load(self) -> PartitionState:
-        self._state.cur.setdefault("run", secrets.token_hex(8))
-        self._state.cur.setdefault("id", LOG_START)
         state = self._state
-        return PartitionState.parse(state.cur, state.producers, state.scopes, self._all.quarantined)
+        if not state.cur and not (state.producers or state.scopes or state.stats):
+            state.cur = {"run": secrets.token_hex(8), "id": LOG_START}
+        if not {"run", "id"} <= state.cur.keys():
+            raise CorruptState(
+                f"The state of partition {self.partition} does not say where it stands; "
+                f"run: trimtab rebuild {self.partition}"
+            )
+        return PartitionState.parse(self.partition, state.cur, state.producers, state.scopes, self._all.quarantined)
+
+    def stands(self) -> Cursor:
+        return self._state.cursor
 
     def peek(self) -> PartitionState:
-        return PartitionState.parse(self._state.cur, {}, {})
+        return PartitionState.parse(self.partition, self._state.cur, {}, {})
 
     def counters(self, names: Iterable[str], wanted: Sequence[str]) -> dict[str, Counter[str]]:
         stats = {name: self._state.stats.get(name, {}) for name in names}
@@ -234,7 +242,7 @@ class MemoryPartition(PartitionStore):
     def copy_from(self, source: PartitionStore, over: Cursor | None = None) -> bool:
         if not isinstance(source, MemoryPartition):
             raise TypeError("a space is copied from a space of the same partition")
-        read, over = source.load().cursor, over or self.load().cursor
+        read, over = source.load().cursor, over or self.stands()
         if (source._state.cursor, self._state.cursor) != (read, over):
             return False
         mine = self._state
@@ -271,11 +279,12 @@ class MemoryPartition(PartitionStore):
         if self._all.lease[0] == holder:
             self._all.lease = ("", 0.0)
 
-    def renew_log(self, at: Cursor) -> bool:
+    def renew_log(self, at: Cursor, behind: str = "") -> bool:
         if self._state.cursor != at:
             return False
-        self._all.entries, self._all.last_id, self._all.added = [], LOG_START, 0
-        self._state.cur |= {"run": secrets.token_hex(8), "id": LOG_START}
+        if not behind:
+            self._all.entries, self._all.last_id, self._all.added = [], LOG_START, 0
+        self._state.cur |= {"run": secrets.token_hex(8), "id": behind or LOG_START}
         return True
 
     def note_attempt(self, note: str, *, keep: bool = False) -> str:

@@ -117,7 +117,7 @@ class ExperimentState:
                 revision=int(fields.get("revision", 0)),
                 status=Status(fields["status"]),
                 merged=dict(json.loads(fields["merged"])),
-                entered=json.loads(fields["entered"]),
+                entered=dict(json.loads(fields["entered"])),
             )
             for name, value in fields.items():
                 state._read(name, value)
@@ -219,21 +219,34 @@ class PartitionState:
     @classmethod
     def parse(
         cls,
+        partition: int,
         cur: Mapping[str, str],
         producers: Mapping[str, str],
         scopes: Mapping[str, str],
         quarantined: Iterable[str] = (),
     ) -> Self:
-        """The state from the `cur`, `producers` and `seen` hashes; experiments are loaded when they are needed."""
+        """The state from the `cur`, `producers` and `seen` hashes; experiments are loaded when they are needed.
+
+        Raises:
+            CorruptState: a value is not what the fold writes.
+        """
         prefix = counter_field("")
-        counts = {name.removeprefix(prefix): int(n) for name, n in cur.items() if name.startswith(prefix)}
-        return cls(
-            cursor=Cursor(cur.get("run", ""), cur.get("id", LOG_START)),
-            clock=int(cur.get("clock", 0)),
-            counters=Counter(counts),
-            producers={name: Producer.parse(text) for name, text in producers.items()},
-            scopes={scope: int(n) for scope, n in scopes.items()},
-            quarantined=frozenset(quarantined),
-            signing=Signing.model_validate_json(cur["signing"]) if "signing" in cur else None,
-            forged_at=int(cur.get("forged_at", 0)),
-        )
+        cursor = Cursor(cur.get("run", ""), cur.get("id", LOG_START))
+        try:
+            _, _ = map(int, cursor.id.split("-"))
+            counts = {name.removeprefix(prefix): int(n) for name, n in cur.items() if name.startswith(prefix)}
+            return cls(
+                cursor=cursor,
+                clock=int(cur.get("clock", 0)),
+                counters=Counter(counts),
+                producers={name: Producer.parse(text) for name, text in producers.items()},
+                scopes={scope: int(n) for scope, n in scopes.items()},
+                quarantined=frozenset(quarantined),
+                signing=Signing.model_validate_json(cur["signing"]) if "signing" in cur else None,
+                forged_at=int(cur.get("forged_at", 0)),
+            )
+        except ValueError as error:
+            raise CorruptState(
+                f"The state of partition {partition} is not what the fold writes ({error}); "
+                f"run: trimtab rebuild {partition}"
+            ) from error

@@ -76,6 +76,9 @@ class SimulatedPartition(MemoryPartition):
     def load(self) -> PartitionState:
         return self._do("load", lambda: super(SimulatedPartition, self).load(), repeatable=True)
 
+    def stands(self) -> Cursor:
+        return self._do("stands", lambda: super(SimulatedPartition, self).stands())
+
     def load_experiments(self, names: Iterable[str], at: Cursor | None = None) -> dict[str, ExperimentState | None]:
         loaded: dict[str, ExperimentState | None] = {}
         for name in names:

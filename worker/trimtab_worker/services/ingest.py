@@ -12,7 +12,7 @@ from typing import ParamSpec, TypeVar
 
 import structlog
 
-from trimtab.errors import ConfigurationError, Conflict, LogGap
+from trimtab.errors import ConfigurationError, Conflict, CorruptState, LogGap
 from trimtab.fold import Commit, Entry, PartitionState, ask, decode, mentioned, settle, survey
 from trimtab.fold.commit import LOG_FULL, Cursor, size_of
 from trimtab.fold.dedupe import Lookup, Mask
@@ -246,12 +246,32 @@ def check_secret(store: PartitionStore, state: PartitionState) -> None:
         )
 
 
+def older_than_its_snapshot(store: PartitionStore) -> bool:
+    """Whether the state was lost, or replaced by an older one: a snapshot is a copy of what the state was."""
+    try:
+        return store.peek().counters["entries"] < store.space("snapshot").peek().counters["entries"]
+    except CorruptState:
+        return False
+
+
 def check_gap(store: PartitionStore, state: PartitionState) -> None:
     """Make sure that nothing the fold has not read was removed from the log.
 
     Raises:
         LogGap: it was.
     """
+    try:
+        _check_log(store, state)
+    except LogGap:
+        if not older_than_its_snapshot(store):
+            raise
+        raise LogGap(
+            f"The state of partition {store.partition} is older than its snapshot, and the log does not reach back to "
+            f"it: somebody deleted or replaced it. Run: trimtab rebuild {store.partition}"
+        ) from None
+
+
+def _check_log(store: PartitionStore, state: PartitionState) -> None:
     ends, cursor = store.ends(), entry_order(state.cursor.id)
     folded = state.counters["entries"] + state.counters["lost"]  # what a person has accepted as lost counts as read
     where = f"partition {store.partition}, folded up to {state.cursor.id}"

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
-from trimtab.fold import ExperimentState
+from trimtab.errors import CorruptState
+from trimtab.fold import ExperimentState, PartitionState
 from trimtab.fold.commit import LOG_START
 from trimtab.ports import PartitionStore
 from trimtab.schema.control import ClockTick, Compaction, ControlEntry
@@ -52,7 +53,7 @@ class Maintain:
         no event before it is trimmed, so there would be no next time.
         """
         snapshot = self.store.space("snapshot")
-        before, now = snapshot.load(), self.store.load()
+        before, now = _readable(snapshot), self.store.load()
         folded = now.counters["bytes"] - before.counters["bytes"]
         if folded < self.retention_bytes // 2:
             return False
@@ -76,6 +77,14 @@ class Maintain:
 
     def _write(self, entry: ControlEntry) -> None:
         self.store.append(CONTROL_FIELD, entry.model_dump_json().encode())
+
+
+def _readable(snapshot: PartitionStore) -> PartitionState:
+    """The snapshot's state; an empty one where it is damaged: nobody can rebuild from it, so another is due."""
+    try:
+        return snapshot.load()
+    except CorruptState:
+        return PartitionState()
 
 
 def nearest_neighbours(state: ExperimentState, *, keep: int) -> dict[int, int]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from trimtab.errors import CorruptState, LogGap
-from trimtab.fold.commit import LOG_START
+from trimtab.fold.commit import LOG_START, Cursor
 from trimtab.ports import PartitionStore, entry_order
 from trimtab_worker.services.ingest import DrainReport, Ingest
 
@@ -65,16 +65,16 @@ def _rebuild(store: PartitionStore, work: PartitionStore, *, verify: bool) -> Re
     start = _start_from_snapshot(store, work)
     report = DrainReport()
     for _ in range(SWAPS):
-        live = store.load()
-        _fold_up_to(work, live.cursor.id, report)
+        live = store.stands()
+        _fold_up_to(work, _place_of(live, store), report)
         state_digest, replay_digest = _digest_of_anything(store), digest(work)
-        if store.load().cursor != live.cursor:
+        if store.stands() != live:
             continue  # the live fold moved on while we looked; catch up with it
-        replaced = not verify and store.copy_from(work, over=live.cursor)
+        replaced = not verify and store.copy_from(work, over=live)
         if verify or replaced:
             return RebuildReport(
                 partition=store.partition,
-                cursor=live.cursor.id,
+                cursor=work.stands().id,
                 from_snapshot=start,
                 entries=report.entries,
                 state_digest=state_digest,
@@ -89,17 +89,25 @@ def _rebuild(store: PartitionStore, work: PartitionStore, *, verify: bool) -> Re
 def _start_from_snapshot(store: PartitionStore, work: PartitionStore) -> str:
     """Put the newest snapshot into `work`, if there is one; returns the cursor to fold from."""
     snapshot = store.space("snapshot")
-    start = snapshot.load().cursor
-    if start.id != LOG_START:
+    if _digest_of_anything(snapshot) != UNREADABLE and snapshot.stands().id != LOG_START:
         while not work.copy_from(snapshot):
             pass  # a trim has just replaced it, which it does once in many drains
         return work.load().cursor.id
     if removed := store.ends().removed:
         raise LogGap(
-            f"{removed} entries of partition {store.partition} were trimmed from its log and there is no snapshot: "
-            "what they said cannot be folded again."
+            f"{removed} entries of partition {store.partition} were trimmed from its log and there is no snapshot that "
+            "can be read: what they said cannot be folded again."
         )
-    return start.id
+    return LOG_START
+
+
+def _place_of(live: Cursor, store: PartitionStore) -> str:
+    """Where to fold up to: where the live state stands, or the log's end where it does not say."""
+    try:
+        entry_order(live.id)
+    except ValueError:
+        return store.ends().last_id
+    return live.id
 
 
 def _fold_up_to(work: PartitionStore, target: str, report: DrainReport) -> None:

@@ -25,6 +25,8 @@ from trimtab.schema.dead_letter import MAX_DEAD_BYTES, DeadLetter
 from trimtab.schema.keys import PartitionKeys
 from trimtab.schema.signing import NO_KEYS, Keyring
 
+_STATE = ("cur", "experiments", "producers", "seen")
+
 
 class RedisPartition(RedisLog, PartitionStore):
     """`PartitionStore` over a Redis client that answers in bytes (see `connection.connect`)."""
@@ -74,15 +76,25 @@ class RedisPartition(RedisLog, PartitionStore):
     # ── the state ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def load(self) -> PartitionState:
-        keys = [self.keys.cur, self.keys.producers, self.keys.seen, self.keys.quarantined]
+        keys = self.keys
+        read = [keys.cur, keys.producers, keys.seen, keys.quarantined, keys.experiments]
         with self._of_the_folds_making():
-            cur, producers, seen, quarantined = self._load(keys=keys, args=[_new_run(), LOG_START])
-        return PartitionState.parse(texts(cur), texts(producers), texts(seen), map(text, quarantined))
+            cur, producers, seen, quarantined = self._load(keys=read, args=[_new_run(), LOG_START])
+            hashes = texts(cur), texts(producers), texts(seen)
+            return PartitionState.parse(self.partition, *hashes, map(text, quarantined))
+
+    def stands(self) -> Cursor:
+        try:
+            run, entry_id = self._client.hmget(self.keys.cur, "run", "id")
+            return Cursor(text(run or b""), text(entry_id or b""))
+        except (ResponseError, UnicodeDecodeError):  # the key is of another type, or holds what nobody of ours wrote
+            return Cursor("", "")
 
     def peek(self) -> PartitionState:
         with self._of_the_folds_making():
             fields = self._client.hgetall(self.keys.cur)
-        return PartitionState.parse({text(name): text(value) for name, value in fields.items()}, {}, {})
+            cur = {text(name): text(value) for name, value in fields.items()}
+            return PartitionState.parse(self.partition, cur, {}, {})
 
     def counters(self, names: Iterable[str], wanted: Sequence[str]) -> dict[str, Counter[str]]:
         known = list(names)
@@ -98,11 +110,18 @@ class RedisPartition(RedisLog, PartitionStore):
 
     def load_experiments(self, names: Iterable[str], at: Cursor | None = None) -> dict[str, ExperimentState | None]:
         wanted = list(names)
+        if not wanted:
+            return {}
         pipe = self._client.pipeline(transaction=False)
+        pipe.smismember(self.keys.experiments, wanted)  # first: what is known there has statistics from then on
         for name in wanted:
             pipe.hgetall(self.keys.stats(name))
-        replies = self._read_at(at, pipe) if wanted else []
-        states = [{text(key): text(value) for key, value in fields.items()} for fields in replies]
+        known, *replies = self._read_at(at, pipe)
+        with self._of_the_folds_making():
+            states = [{text(key): text(value) for key, value in fields.items()} for fields in replies]
+            gone = [name for name, listed, fields in zip(wanted, known, states, strict=True) if listed and not fields]
+            if gone:
+                raise ValueError(f"CORRUPT the statistics of {', '.join(gone)} are gone")
         return {
             name: ExperimentState.parse(name, fields) if fields else None
             for name, fields in zip(wanted, states, strict=True)
@@ -160,11 +179,11 @@ class RedisPartition(RedisLog, PartitionStore):
         """Turn an answer that only a damaged state gives into `CorruptState`."""
         try:
             yield
-        except ResponseError as error:
+        except (ResponseError, ValueError) as error:
             said = str(error)
-            if "CORRUPT" not in said and "WRONGTYPE" not in said:
+            if isinstance(error, ResponseError) and "CORRUPT" not in said and "WRONGTYPE" not in said:
                 raise
-            found = said.partition("CORRUPT ")[2] or "it has a key of a type that the fold does not write"
+            found = said.partition("CORRUPT ")[2] or "it has a key or a value that the fold does not write"
             raise CorruptState(
                 f"The state of partition {self.partition} was left as it is: {found}. "
                 f"Run: trimtab rebuild {self.partition}"
@@ -209,18 +228,19 @@ class RedisPartition(RedisLog, PartitionStore):
     def copy_from(self, source: PartitionStore, over: Cursor | None = None) -> bool:
         if not isinstance(source, RedisPartition):
             raise TypeError("a space is copied from a space of the same partition")
-        state, mine = source.load(), self.load()
-        over = over or mine.cursor
+        state, left = source.load(), self._names_left()
+        over = over or self.stands()
         names = source._state_names(state)
         pairs = [key for name in names for key in (source.keys.prefix + name, self.keys.prefix + name)]
-        gone = sorted(set(self._state_names(mine)) - set(names))
-        keys = [source.keys.cur, self.keys.cur, *pairs, *(self.keys.prefix + name for name in gone)]
+        gone = sorted(set(left) - set(names))
+        own = [self.keys.cur, self.keys.dead, self.keys.dead_size]
+        keys = [source.keys.cur, *own, *pairs, *(self.keys.prefix + name for name in gone)]
         expected = [state.cursor.run, state.cursor.id, over.run, over.id]
         return bool(self._copy(keys=keys, args=[*expected, len(names), _new_run()]))
 
     def clear(self) -> None:
         # One command, so that no copy and no fold ever finds a part of the state.
-        names = self._state_names(self.load())
+        names = self._names_left()
         self._client.unlink(self.keys.dead, self.keys.dead_size, *(self.keys.prefix + name for name in names))
         self._client.zrem(self.keys.rebuilds, self.keys.space)
 
@@ -237,14 +257,21 @@ class RedisPartition(RedisLog, PartitionStore):
             for bucket in all_buckets(scope, count):
                 with self._of_the_folds_making():
                     members = self._client.smembers(self.keys.marks(bucket))
-                dump[f"seen:{bucket}"] = sorted(int(mark) for mark in members)
+                    dump[f"seen:{bucket}"] = sorted(int(mark) for mark in members)
         return dump
 
     def _state_names(self, state: PartitionState) -> list[str]:
         """The state's keys, without prefix."""
         stats = [f"stats:{name}" for name in self.experiments()]
         marks = [f"seen:{bucket}" for scope, n in sorted(state.scopes.items()) for bucket in all_buckets(scope, n)]
-        return ["cur", "experiments", "producers", "seen", *stats, *marks]
+        return [*_STATE, *stats, *marks]
+
+    def _names_left(self) -> list[str]:
+        """The state's keys, without prefix; of a damaged one those that every state has, for others it cannot name."""
+        try:
+            return self._state_names(self.load())
+        except CorruptState:
+            return list(_STATE)
 
     # ── the drain's courtesies ───────────────────────────────────────────────────────────────────────────────────
 
@@ -256,9 +283,9 @@ class RedisPartition(RedisLog, PartitionStore):
         if self._client.get(self.keys.lease) == holder.encode():
             self._client.unlink(self.keys.lease)
 
-    def renew_log(self, at: Cursor) -> bool:
+    def renew_log(self, at: Cursor, behind: str = "") -> bool:
         keys = [self.keys.cur, self.keys.events]
-        return bool(self._renew(keys=keys, args=[at.run, at.id, _new_run(), LOG_START]))
+        return bool(self._renew(keys=keys, args=[at.run, at.id, _new_run(), behind or LOG_START, int(not behind)]))
 
     def note_attempt(self, note: str, *, keep: bool = False) -> str:
         return text(self._attempt(keys=[self.keys.attempt], args=[note, int(keep)]))
