@@ -23,7 +23,8 @@ def carry_out(found: Findings, item: Control) -> DeadLetter | None:
             _define(found, order)
             return None
         case Signing() as rules:
-            found.state.signing = rules
+            if rules.follows(found.state.signing):
+                found.state.signing = rules
         case LossAccepted(lost=lost):
             found.state.counters["lost"] += lost
         case EpochStart() | StatusChange() | Compaction() as order:
@@ -100,6 +101,8 @@ def _without_limits(before: Experiment, together: Experiment) -> Experiment:
 def _change(found: Findings, owner: ExperimentState, order: EpochStart | StatusChange | Compaction) -> None:
     match order:
         case EpochStart():
+            if order.epoch <= max((*owner.epochs, *owner.merged), default=0):
+                return  # announced before: somebody saw it and sends it again
             owner.epochs[order.epoch] = EpochRecord(order.at, order.parts)
             owner.counters["epochs"] = len(owner.epochs)
         case StatusChange():

@@ -85,6 +85,10 @@ class Signing(_ControlEntry):
     key_ids: Annotated[tuple[ExperimentId, ...], Field(max_length=1000)] = Field((), description="Those in force.")
     required: bool = Field(False, description="Whether entries without a signature are refused.")
 
+    def follows(self, before: Signing | None) -> bool:
+        """Whether these rules are newer than those in force: an entry that somebody saw and sends again is not."""
+        return before is None or self.at > before.at
+
 
 ControlEntry = Annotated[
     Define | EpochStart | StatusChange | Compaction | ClockTick | LossAccepted | Signing, Field(discriminator="kind")

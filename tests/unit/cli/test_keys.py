@@ -35,6 +35,23 @@ def test_a_key_is_issued_listed_required_and_revoked(cli: Cli, monkeypatch: pyte
     assert cli("keys", "issue", "control")[0] == 1
 
 
+def test_another_secret_is_gone_on_to_only_when_that_is_asked_for_and_who_loses_a_key_is_named(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRIMTAB_SIGNING_SECRET", SECRET)
+    for name in ("web", "app"):
+        cli("keys", "issue", name)
+    newer = f"newer: {SECRET}"
+    monkeypatch.setenv("TRIMTAB_SIGNING_SECRET", f"{newer},{SECRET}")
+    _, out, err = cli("keys", "issue", "mobile")
+    assert (SigningKey.parse(out), err) == (Keyring.parse(SECRET).key("mobile"), "")
+    _, out, err = cli("keys", "issue", "web", "--newest")
+    assert SigningKey.parse(out) == Keyring.parse(newer).key("web")
+    assert "issue each anew: app, mobile." in err
+    assert SigningKey.parse(cli("keys", "issue", "app")[1]) == Keyring.parse(newer).key("app")
+    assert "keys app, web;" in cli("keys", "list")[1]
+
+
 def test_orders_go_on_once_everything_must_be_signed(
     cli: Cli, server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

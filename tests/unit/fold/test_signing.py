@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from logs import HOUR, NOW, Log, batch, event, forged
 from trimtab.adapters.memory import MemoryPartition
 from trimtab.errors import ConfigurationError, InvalidInput
-from trimtab.schema.control import ClockTick, Signing
+from trimtab.schema.control import ClockTick, Compaction, Signing
 from trimtab.schema.signing import NO_KEYS, Keyring, SigningKey
 from trimtab_worker.services.dead import Wanted, browse, redrive
 from trimtab_worker.services.ingest import DrainReport, Ingest
@@ -87,11 +87,62 @@ def test_a_key_that_was_revoked_signs_nothing_from_there_on() -> None:
     assert rebuild(log.store, verify=True).identical, "what it signed before still counts"
 
 
+def seen_in(log: Log, kind: str) -> list[dict[bytes, bytes]]:
+    """The control entries of a kind as whoever may read the log sees them, signatures and all."""
+    entries = log.store.read("0-0", 10_000)
+    return [dict(e.fields) for e in entries if f'"kind":"{kind}"'.encode() in e.fields.get(b"control", b"")]
+
+
+def send_again(log: Log, entry: dict[bytes, bytes]) -> None:
+    beside = {name: entry[name.encode()] for name in ("key", "mac") if name.encode() in entry}
+    forged(log, entry[b"control"], "control", **beside)
+    log.drain()
+
+
+def test_rules_that_somebody_saw_and_sends_again_bring_no_key_back_and_lift_nothing() -> None:
+    log = Log()
+    log.store.keyring = RING
+    key = issue([log.store], RING, "web")
+    require([log.store], RING, required=True)
+    revoke([log.store], RING, "web")
+    log.drain()
+    for entry in seen_in(log, "signing"):
+        send_again(log, entry)
+        rules = in_force(log.store)
+        assert rules is not None
+        assert (rules.key_ids, rules.required) == ((), True)
+    signed(log, key, event())
+    forged(log, event())
+    assert (log.drain().folded, log.dead_codes()) == (0, ["auth", "auth"])
+
+
+def test_an_epoch_that_somebody_saw_and_announces_again_is_not_in_force_once_more() -> None:
+    """Not even one that was merged since, of which the fold knows the number alone."""
+    log = signing()
+    for _ in range(2):
+        log.control.halt("checkout", "b", reason="a look")
+        log.control.resume("checkout")
+        log.control.update("checkout", {"constraints": {"floors": {"b": .3}}})
+        log.control.halt("checkout", reason="all")
+        log.control.resume("checkout")
+    log.drain()
+    merging = Compaction(at=log.store.now(), experiment_id="checkout", into={1: 2})
+    log.store.append("control", merging.model_dump_json().encode())
+    log.drain()
+    before = log.state()
+    for entry in seen_in(log, "epoch"):
+        send_again(log, entry)
+    assert log.state().epochs == before.epochs
+    assert log.state().merged == before.merged == {1: 2}
+    assert rebuild(log.store, verify=True).identical
+
+
 def test_orders_are_signed_with_the_installations_own_key_only() -> None:
     log = signing()
     key = issue([log.store], RING, "web")
+    log.drain()
     before = log.store.load().clock
-    tick = json.loads(ClockTick(at=NOW + 1).model_dump_json())
+    tick = json.loads(ClockTick(at=before + 1).model_dump_json())
     off = json.loads(Signing(at=NOW, fingerprint=RING.fingerprint).model_dump_json())
     forged(log, tick, "control")
     signed(log, key, tick, "control")
@@ -218,7 +269,8 @@ def test_a_secret_may_be_replaced_and_the_old_log_stays_readable() -> None:
     signed(log, issue([log.store], RING, "web"), event())
     both = Keyring((b"n" * 32, *RING.secrets))
     log.store.keyring = both
-    key = issue([log.store], both, "web")
+    key = issue([log.store], both, "web", newest=True)
+    assert key == Keyring((b"n" * 32,)).key("web")
     signed(log, key, event())
     log.control.hold("checkout", reason="admitted on both sides")
     signed(log, RING.key("web"), event())
@@ -226,6 +278,45 @@ def test_a_secret_may_be_replaced_and_the_old_log_stays_readable() -> None:
     assert (log.cell("b").n, log.dead_codes()) == (2, ["auth"])
     assert log.state().status == "held"
     assert rebuild(log.store, verify=True).identical
+
+
+@pytest.mark.parametrize("change", ["issue", "revoke", "require"])
+def test_a_newer_secret_in_the_setting_ends_no_key_by_the_way(change: str) -> None:
+    """Else what all other producers send from then on would be refused, and lost, because one of them changed."""
+    log = signing()
+    keys = [issue([log.store], RING, name) for name in ("web", "app")]
+    both = Keyring((b"n" * 32, *RING.secrets))
+    log.store.keyring = both
+    match change:
+        case "issue":
+            keys.append(issue([log.store], both, "mobile"))
+        case "revoke":
+            revoke([log.store], both, keys.pop().key_id)
+        case "require":
+            require([log.store], both, required=True)
+    for key in keys:
+        signed(log, key, event())
+    assert (log.drain().folded, log.dead_codes()) == (len(keys), [])
+
+
+def test_of_two_who_change_keys_at_once_neither_undoes_what_the_other_did() -> None:
+    log = signing()
+
+    class Slow(MemoryPartition):
+        """Gives somebody else time to change keys before what it was told to append."""
+
+        def append(self, field: str, payload: bytes) -> str:
+            if not meanwhile:
+                meanwhile.append(issue([log.store], RING, "app"))
+            return super().append(field, payload)
+
+    meanwhile: list[SigningKey] = []
+    slow = Slow(clock=log.clock, keyring=RING)
+    slow._all = log.store._all  # type: ignore[attr-defined]
+    issue([slow], RING, "web")
+    rules = in_force(log.store)
+    assert rules is not None
+    assert rules.key_ids == ("app", "web")
 
 
 def test_letters_go_back_under_the_installations_signature_and_forged_ones_stay() -> None:

@@ -37,12 +37,21 @@ def list_(data_dir: options.DataDir = None, json: options.Json = False) -> None:
 
 
 @app.command()
-def issue(key: KeyId, data_dir: options.DataDir = None) -> None:
+def issue(
+    key: KeyId,
+    newest: Annotated[
+        bool, typer.Option("--newest", help="Derive it from the newest secret; all keys of the one before end.")
+    ] = False,
+    data_dir: options.DataDir = None,
+) -> None:
     """Put a key into force and print it; give it to its producer as TRIMTAB_SIGNING_KEY."""
     from trimtab_worker.services.signing import issue as service
 
     stores, keyring = _all()
-    render.say(service(stores, keyring, _checked(key)).text())
+    before = _in_force(stores)
+    render.say(service(stores, keyring, _checked(key), newest=newest).text())
+    if ended := before - _in_force(stores):
+        render.note(f"Keys of the secret before sign nothing any more; issue each anew: {', '.join(sorted(ended))}.")
 
 
 @app.command()
@@ -69,6 +78,13 @@ def require(
 def _all() -> tuple[list[PartitionStore], Keyring]:
     services = session.services()
     return [services.partition(number) for number in range(services.partition_count())], services.keyring
+
+
+def _in_force(stores: list[PartitionStore]) -> set[str]:
+    """Names of the keys in force in any partition."""
+    from trimtab_worker.services.signing import in_force
+
+    return {name for rules in map(in_force, stores) if rules for name in rules.key_ids}
 
 
 def _checked(key: str) -> str:
