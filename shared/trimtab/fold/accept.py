@@ -159,7 +159,8 @@ def _check_variants(table: Table, owner: ExperimentState, refusals: _Refusals) -
     variant = places[np.where(inside, table.variant, 0)]
     strangers = [name for name in table.variants if name not in known]
     if strangers:
-        detail = f"variant {strangers[0]!r} is not one of {', '.join(owner.definition.variant_ids[:20])}"
+        what = _one_of([f"variant {name!r}" for name in strangers])
+        detail = f"{what} is not one of {', '.join(owner.definition.variant_ids[:20])}"
         refusals.mark(variant < 0, DeadLetterCode.UNKNOWN_VARIANT, detail)
     return np.asarray(np.maximum(variant, 0), dtype=np.int64)
 
@@ -183,12 +184,18 @@ def _check_epochs(table: Table, owner: ExperimentState, refusals: _Refusals) -> 
         epoch[asks] = _epochs_at(owner, exposed[asks])
     unknown = epoch < 0
     if unknown.any():
-        strange = sorted(e for e, known in settled.items() if known < 0)
-        what = f"epoch {strange[0]}" if strange else "the epoch at exposed_at"
-        refusals.mark(unknown, DeadLetterCode.UNKNOWN_EPOCH, f"{what} was never announced in the log")
+        strange = [f"epoch {e}" for e, known in settled.items() if known < 0]
+        if (unknown & ~stamped).any():
+            strange.append("the epoch at exposed_at")
+        refusals.mark(unknown, DeadLetterCode.UNKNOWN_EPOCH, f"{_one_of(strange)} was never announced in the log")
     unstamped = epoch == 0
     epoch[unstamped] = in_force
     return epoch, bool(unstamped[0]) if len(unstamped) == 1 else unstamped
+
+
+def _one_of(named: list[str]) -> str:
+    """What is wrong with some of the rows that are refused together, in words that are true of each."""
+    return named[0] if len(named) == 1 else f"what it names, one of {', '.join(named[:8])},"
 
 
 def _epochs_at(owner: ExperimentState, instants: Integers) -> Integers:

@@ -38,7 +38,7 @@ class EpochStart(_ControlEntry):
     kind: Literal["epoch"] = "epoch"
     experiment_id: ExperimentId
     epoch: Epoch
-    parts: dict[VariantId, int]
+    parts: Annotated[dict[VariantId, int], Field(min_length=1)]
 
 
 class StatusChange(_ControlEntry):

@@ -109,8 +109,10 @@ class Metric(Schema):
     @model_validator(mode="before")
     @classmethod
     def _default_scale(cls, data: Any) -> Any:
-        if isinstance(data, dict) and "scale" not in data and data.get("kind") in _DEFAULT_SCALE:
-            return {**data, "scale": _DEFAULT_SCALE[data["kind"]]}
+        if isinstance(data, dict) and "scale" not in data:
+            match data.get("kind"):
+                case str(kind) if kind in _DEFAULT_SCALE:
+                    return {**data, "scale": _DEFAULT_SCALE[MetricKind(kind)]}
         return data
 
     @model_validator(mode="after")

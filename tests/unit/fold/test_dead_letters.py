@@ -136,6 +136,36 @@ def test_a_control_entry_that_is_none_changes_nothing() -> None:
     assert log.dead_codes() == ["invalid_control"]
 
 
+@pytest.mark.parametrize("order", [
+    {"kind": "define", "experiment": definition(id="other", metrics=[{"name": "m", "kind": ["binary"]}])},
+    {"kind": "define", "experiment": definition(id="other", metrics=[{"name": "m", "kind": {"of": "binary"}}])},
+    {"kind": "epoch", "experiment_id": "checkout", "epoch": 2, "parts": {}},
+])  # fmt: skip
+def test_an_order_that_no_process_of_ours_writes_kills_no_reader(order: dict[str, Any]) -> None:
+    log = Log()
+    log.store.append("control", json.dumps({"v": 1, "at": NOW, **order}).encode())
+    merge = {"kind": "compact", "experiment_id": "checkout", "into": {"2": 1}}
+    log.store.append("control", json.dumps({"v": 1, "at": NOW, **merge}).encode())
+    log.row(event())
+    assert log.drain().folded == 1
+    assert log.dead_codes() == ["invalid_control"]
+
+
+def test_what_a_letter_says_of_its_event_is_true_beside_whichever_others_it_was_read() -> None:
+    log = Log()
+    log.row(event(variant="c"))
+    log.row(event(variant="d"))
+    log.row(event(epoch=7))
+    log.row(event(epoch=None, exposed_at=NOW - HOUR))
+    log.drain()
+    said = [letter.detail for letter in reversed(log.store.dead_letters(4))]
+    for sentence, named in zip(said, ("variant 'c'", "variant 'd'", "epoch 7", "the epoch at exposed_at"), strict=True):
+        assert named in sentence
+    log.row(event(variant="c"))
+    log.drain()
+    assert log.store.dead_letters(1)[0].detail == "variant 'c' is not one of control, b"
+
+
 def test_the_longest_definition_is_read_and_what_is_longer_still_is_no_order() -> None:
     log = Log()
     ids = [f"{place:064d}" for place in range(MAX_VARIANTS)]
