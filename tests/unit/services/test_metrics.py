@@ -17,9 +17,10 @@ from logs import Log, batch, event
 from trimtab.errors import Unavailable
 from trimtab.schema.dead_letter import DeadLetterCode
 from trimtab.schema.decision import HoldCode, VerdictCode
+from trimtab.schema.experiment import Status
 from trimtab_worker import health
 from trimtab_worker.services.ingest import DrainReport, Ingest
-from trimtab_worker.services.metrics import M, Sheet, Sources, measure
+from trimtab_worker.services.metrics import UNREADABLE, M, Sheet, Sources, measure
 from trimtab_worker.services.metrics import sheet as sheets
 
 ALERTS = Path(__file__).parents[3] / "deploy" / "prometheus" / "alerts.yml"
@@ -159,6 +160,7 @@ CLOSED = {
     ("trimtab_dead_total", "code"): {code.value for code in DeadLetterCode},
     ("trimtab_dead_stray_total", "code"): {code.value for code in DeadLetterCode},
     ("trimtab_alive", "role"): set(health.ROLES),
+    ("trimtab_experiment_status", "status"): {*Status, UNREADABLE},
 }
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import structlog
 
 from trimtab.engine import Cells, Result, decide, estimate_inputs, retention
-from trimtab.errors import Conflict, IllegalTransition, LogGap, NotFound
+from trimtab.errors import Conflict, CorruptState, IllegalTransition, LogGap, NotFound
 from trimtab.fold import ExperimentState, PartitionState
 from trimtab.fold.state import CLOSED
 from trimtab.inference import Harm
@@ -99,7 +99,11 @@ class Reallocate:
 
     def _live(self) -> Iterator[Published]:
         for name in self.publications.experiments():
-            current = self.publications.read(name)
+            try:
+                current = self.publications.read(name)
+            except CorruptState as error:  # one experiment's trouble is no reason to leave the others alone
+                log.error("experiment_unreadable", experiment=name, reason=str(error))
+                continue
             if current is not None and current.status in (Status.RUNNING, Status.HELD):
                 yield current
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
+from pydantic import ValidationError
 from redis import Redis
 
 from trimtab.adapters.redis.scripts import source
 from trimtab.adapters.redis.stream import texts
-from trimtab.errors import Conflict
+from trimtab.errors import Conflict, CorruptState
 from trimtab.ids import new_incarnation
+from trimtab.layout import initial_ranges
 from trimtab.ports import Publication, PublicationStore, Published
 from trimtab.schema import keys
 from trimtab.schema.allocation import Allocation
@@ -47,15 +50,24 @@ class RedisPublications(PublicationStore):
         fields, document, life = self._read(keys=[names.definition, names.weights])
         if not fields:
             return None
-        text, life = texts(fields), life.decode()
+        try:
+            return self._published(experiment_id, texts(fields), document, life.decode())
+        except (ValueError, LookupError) as error:
+            raise CorruptState(
+                f"What is published of experiment {experiment_id!r} cannot be read ({type(error).__name__}): run the "
+                f"version of Trimtab that wrote it, or bring {names.definition} back from a copy."
+            ) from error
+
+    def _published(self, experiment_id: str, text: dict[str, str], document: bytes | None, life: str) -> Published:
         known = text.get("life", "")
         restored = bool(life and known and life != known)
+        experiment, status = Experiment.model_validate_json(text["definition"]), Status(text["status"])
         return Published(
-            experiment=Experiment.model_validate_json(text["definition"]),
-            status=Status(text["status"]),
+            experiment=experiment,
+            status=status,
             revision=int(text["revision"]),
             incarnation=new_incarnation() if restored else text["incarnation"],
-            allocation=Allocation.model_validate_json(document) if document else None,
+            allocation=None if status is Status.DRAFT else self._allocation(experiment, text, document),
             decision_id=int(text["decision_id"]),
             repeats=int(text["repeats"]),
             changed_at=int(text["changed_at"]) if text["changed_at"] else None,
@@ -66,6 +78,34 @@ class RedisPublications(PublicationStore):
             life=life or known,
             restored=restored,
             epochs_from=int(text.get("epochs_from", 1)),
+        )
+
+    def _allocation(self, experiment: Experiment, text: dict[str, str], document: bytes | None) -> Allocation:
+        """The allocation in force: what the polled key holds, or, where others took it away or wrote it, the ledger.
+
+        The next publication puts it back. Who owns which buckets stood in the key alone, so units are dealt anew then.
+        """
+        revision = int(text["revision"])
+        with suppress(ValidationError):
+            found = Allocation.model_validate_json(document or b"")
+            if (found.experiment_id, found.revision) == (experiment.id, revision):
+                return found
+        entry = self.ledger(experiment.id, 1)[0]
+        return Allocation.seal(
+            experiment_id=experiment.id,
+            incarnation=text["incarnation"],
+            revision=revision,
+            epoch=entry.epoch,
+            weights=entry.parts,
+            ranges=initial_ranges(entry.parts),
+            salt=experiment.salt,
+            status=text["status"],
+            control=experiment.control,
+            decision_id=entry.decision_id,
+            computed_at=entry.decided_at,
+            data_until=int(text["data_until"]),
+            valid_until=entry.decided_at,
+            reason=entry.sentence,
         )
 
     def publish(self, publication: Publication) -> None:

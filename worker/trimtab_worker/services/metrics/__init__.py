@@ -31,6 +31,7 @@ __all__ = ["M", "Metric", "Now", "Sheet", "Sources", "measure"]
 log = structlog.get_logger(__name__)
 
 DEAD = "dead:"
+UNREADABLE = "unreadable"
 _COUNTERS = ("folded", "duplicates", "capped", "conflicts", "unstamped", *(f"{DEAD}{code}" for code in DeadLetterCode))
 _LIVE = (Status.RUNNING, Status.HELD)
 
@@ -136,7 +137,11 @@ def _experiments(sheet: Sheet, sources: Sources, partitions: int) -> None:
                 if n or code is DeadLetterCode.AUTH:  # of all codes from 0 on, there would be too many series
                     sheet.put(M.DEAD, n, name, code)
         for name in mine:
-            published = sources.publications.read(name)
+            try:
+                published = sources.publications.read(name)
+            except CorruptState:
+                sheet.put(M.STATUS, 1, name, UNREADABLE)
+                continue
             if published is not None:
                 _published(sheet, published, now)
                 _decided(sheet, sources.publications, published)

@@ -84,7 +84,9 @@ class M(Enum):
     UNSTAMPED = Metric(
         "trimtab_outcomes_unstamped_total", "counter", "Events that named neither epoch nor exposure.", _E
     )
-    STATUS = Metric("trimtab_experiment_status", "gauge", "1 for the status it has.", ("experiment", "status"))
+    STATUS = Metric(
+        "trimtab_experiment_status", "gauge", "1 for the status it has, or `unreadable`.", ("experiment", "status")
+    )
     REVISION = Metric("trimtab_revision", "gauge", "Revision published.", _E)
     EPOCH = Metric("trimtab_epoch", "gauge", "Epoch in force.", _E)
     WEIGHT = Metric("trimtab_weight", "gauge", "Share of traffic, 0 to 1.", ("experiment", "variant"))
