@@ -23,6 +23,7 @@ from trimtab.settings import Settings
 from trimtab_worker.bootstrap import Services
 from trimtab_worker.gateway.app import build
 from trimtab_worker.gateway.desk import Desk
+from trimtab_worker.gateway.heads import BoundedHead
 
 SECONDS = 30.0
 
@@ -63,7 +64,9 @@ def running_gateway(
     app, desk = build(services)
     if change:
         change(desk)
-    config = uvicorn.Config(app, port=0, log_config=None, lifespan="on", timeout_graceful_shutdown=5)
+    config = uvicorn.Config(
+        app, http=BoundedHead, port=0, log_config=None, lifespan="on", timeout_graceful_shutdown=5
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

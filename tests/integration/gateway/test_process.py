@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 import redis
@@ -45,6 +47,35 @@ def test_a_taken_port_is_said_in_a_sentence(server: EmbeddedServer) -> None:
         )  # fmt: skip
     assert (done.returncode, done.stderr.count("\n")) == (3, 1)
     assert "cannot be listened on" in done.stderr
+
+
+def _taken(connection: socket.socket, begins: bytes) -> int:
+    """How many bytes of a line that never ends are taken, up to 64 MiB, until the connection is cut."""
+    connection.sendall(begins)
+    with suppress(ConnectionError):
+        for sent in range(64):
+            connection.sendall(b"a" * 2**20)
+        return 64 * 2**20
+    return sent * 2**20
+
+
+@pytest.mark.parametrize(
+    "begins",
+    [
+        b"GET /healthz HTTP/1.1\r\nhost: x\r\nx-long: ",
+        b"GET /healthz?long=",
+        b"POST /v1/events HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx-long: ",
+    ],
+    ids=["header", "address", "trailer"],
+)
+def test_a_head_without_end_is_cut_before_anybody_is_asked_for_a_key(server: EmbeddedServer, begins: bytes) -> None:
+    """Else whoever reaches the gateway fills its memory, and a parser that copies it over and over stands still."""
+    with serving(server.url, TRIMTAB_GATEWAY__PRODUCER_KEYS="x" * 16) as (_, url):
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=30) as connection:
+            assert _taken(connection, begins) < 64 * 2**20
+        assert requests.get(f"{url}/healthz", timeout=30).status_code == 200
+        assert requests.get(f"{url}/healthz", headers={"X-Long": "a" * 30_000}, timeout=30).status_code == 200
 
 
 def test_keys_and_what_is_sent_show_in_no_record(server: EmbeddedServer, redis_client: redis.Redis) -> None:

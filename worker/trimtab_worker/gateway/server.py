@@ -15,6 +15,7 @@ from trimtab.errors import Unavailable
 from trimtab_worker.bootstrap import Services
 from trimtab_worker.gateway.access import check_exposure
 from trimtab_worker.gateway.app import build
+from trimtab_worker.gateway.heads import BoundedHead
 
 STOP_SECONDS = 10  # for requests under way; those that wait for a change are answered at once
 KEEP_ALIVE_SECONDS = 65  # longer than load balancers keep a silent connection, so that they close it and not we
@@ -64,6 +65,7 @@ def serve(services: Services, host: str, port: int, say: Callable[[str, bool], N
     address = f"http://{f'[{name}]' if ':' in name else name}:{bound}"
     config = uvicorn.Config(
         app,
+        http=BoundedHead,
         lifespan="on",
         log_config=None,  # records go through telemetry
         access_log=False,  # a line per poll says nothing, and GrowthBook's addresses hold keys
