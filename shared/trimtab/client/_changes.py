@@ -32,6 +32,17 @@ CHANGEABLE = frozenset(
 _MERGED = ("constraints", "thresholds")  # fields of fields: those that are not named keep their values
 
 
+MAX_SENTENCE = 1000  # characters; an allocation that explains itself at length would be too large for its clients
+
+
+def fit(text: str) -> str:
+    """What a person wrote, for ledger and allocation: cut where it is too long, and half a character made a whole one.
+
+    An order must not fail for its reason: a terminal of another encoding, or a pasted trace, is all it takes.
+    """
+    return text[:MAX_SENTENCE].encode("utf-8", "replace").decode()
+
+
 def check_variant(experiment: Experiment, variant: str | None) -> None:
     """Make sure that `variant`, if one is named, may be served.
 

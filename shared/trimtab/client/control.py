@@ -9,7 +9,7 @@ import getpass
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Self
 
-from trimtab.client._changes import changed, check_variant, first_parts, in_words, without
+from trimtab.client._changes import changed, check_variant, first_parts, fit, in_words, without
 from trimtab.client._keys import keyring_of
 from trimtab.errors import ConfigurationError, Conflict, IllegalTransition, InvalidInput, NotFound
 from trimtab.ids import partition_of
@@ -313,7 +313,7 @@ class Control:
         excused: tuple[str, ...] | None = None,
     ) -> int:
         """Publish an order; new parts are announced as a new epoch first."""
-        experiment = experiment or current.experiment
+        experiment, sentence = experiment or current.experiment, fit(sentence)
         log = self._log_of(experiment.id)
         now = log.now()
         new_parts = dict(current.parts if parts is None else parts)
@@ -330,7 +330,7 @@ class Control:
             data_until=current.allocation.data_until if current.allocation else 0,
             changed_at=current.changed_at,
             halted=current.halted if halted is None else halted,
-            paused=current.paused if paused is None else paused,
+            paused=current.paused if paused is None else fit(paused),
             excused=excused,
         )
         entry = Act(
@@ -339,7 +339,7 @@ class Control:
             revision=current.revision + 1,
             epoch=epoch,
             act=act,
-            by=by or self._by,
+            by=fit(by or self._by),
             decided_at=now,
             parts=new_parts,
             sentence=sentence,

@@ -8,6 +8,7 @@ import pytest
 
 from logs import Log, definition
 from trimtab.adapters.memory import MemoryPartition, MemoryPublications
+from trimtab.client._holdings import parsed
 from trimtab.client.control import Control
 from trimtab.errors import ConfigurationError, Conflict, IllegalTransition, InvalidInput, NotFound
 from trimtab.ports import Publication
@@ -202,3 +203,18 @@ def test_initial_weights_outside_the_limits_are_refused() -> None:
     variants = [{"id": "control", "initial_weight": 0.8}, {"id": "b", "initial_weight": 0.2}]
     with pytest.raises(ConfigurationError, match=r"'b' begins at 0\.2, outside its limits"):
         Log(variants=variants, constraints={"ceilings": {"b": 0.1}})
+
+
+@pytest.mark.parametrize("reason", ["\udcff of another terminal", "a trace\n" * 200_000, "\0", ""])
+def test_no_order_fails_for_its_reason(reason: str) -> None:
+    """What it says is cut and mended, and every client reads the allocation."""
+    log = Log()
+    log.control.hold("checkout", reason=reason)
+    log.control.halt("checkout", "b", reason=reason, by="\udcff" * 5000)
+    current = log.control.show("checkout")
+    assert (current.status, current.parts["b"]) == (Status.HELD, 0)
+    assert current.allocation is not None
+    raw = current.allocation.model_dump_json().encode()
+    assert len(raw) < 5000
+    assert parsed("checkout", raw) == current.allocation
+    assert log.control.explain("checkout").sentence.startswith(f"Halted b: {reason[:1]}".replace("\udcff", "?"))
