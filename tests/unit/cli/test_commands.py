@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from servers import wait_until
+from servers import plain_client, wait_until
 from trimtab import FlagClient
+from trimtab.adapters.redis.partition import RedisPartition
 from trimtab_worker.bootstrap import Services
-from trimtab_worker.cli import run
+from trimtab_worker.cli import outcomes, run
 from trimtab_worker.embedded import EmbeddedServer
 
 DEFINITION = {
@@ -60,6 +61,14 @@ def cli(
 @pytest.fixture
 def running(cli: Cli) -> Cli:
     """The same, with the experiment `checkout` running."""
+    assert cli("experiment", "create", "-", "--start", stdin=json.dumps(DEFINITION)).code == 0
+    return cli
+
+
+@pytest.fixture
+def alone(cli: Cli, own_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """The same on a server of its own."""
+    monkeypatch.setenv("REDIS_URL", own_server.url)
     assert cli("experiment", "create", "-", "--start", stdin=json.dumps(DEFINITION)).code == 0
     return cli
 
@@ -168,6 +177,44 @@ def test_all_good_lines_exit_with_0(running: Cli, tmp_path: Path) -> None:
     file.write_text("\n".join(map(event, range(10))))
     sent = running("send", str(file), "--json")
     assert (sent.code, sent.json) == (0, {"sent": 10, "bad": 0})
+
+
+def test_a_server_that_takes_no_events_ends_send_with_a_sentence(
+    own_server: EmbeddedServer, alone: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outcomes, "PATIENCE_SECONDS", 0.5)
+    with plain_client(own_server.url) as client:
+        client.config_set("maxmemory", 1)
+        sent = alone("send", "-", stdin=event(1))
+        full = alone("experiment", "create", "--id", "other", "--variants", "a,b", "--metric", "c")
+    assert (sent.code, sent.out, sent.err.count("\n")) == (1, "", 1)
+    assert "1 events are unconfirmed" in sent.err
+    assert (full.code, full.err.count("\n")) == (1, 1)
+    assert "maxmemory" in full.err
+
+
+def test_the_command_that_a_gap_names_works_as_it_stands(own_server: EmbeddedServer, alone: Cli) -> None:
+    with plain_client(own_server.url) as client:
+        alone("send", "-", stdin=event(1))
+        drain()
+        client.delete("trimtab:{p0}:events")
+    found = {finding["name"]: finding for finding in alone("doctor", "--json").json}["log of partition 0"]
+    command = found["found"].partition("then run: trimtab ")[2].split()
+    assert command == ["accept-loss", "0"]
+    done = alone(*command)
+    assert done.code == 0
+    assert "it was deleted" in done.out
+    assert alone("rebuild", "0", "--verify").code == 0
+    found = {finding["name"]: finding for finding in alone("doctor", "--json").json}["log of partition 0"]
+    assert found["ok"]
+
+
+def test_weights_that_nobody_renews_say_so(running: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    running("recompute", "checkout")
+    assert "Nobody has renewed them" not in running("weights", "checkout").out
+    until = running("weights", "checkout", "--json").json["valid_until"]
+    monkeypatch.setattr(RedisPartition, "now", lambda _: until + 1)
+    assert "run `trimtab doctor`" in running("weights", "checkout").out
 
 
 def test_a_log_is_replayed_and_explained_and_recomputed(running: Cli, tmp_path: Path) -> None:

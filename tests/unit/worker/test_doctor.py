@@ -61,7 +61,7 @@ def raising(error: Exception) -> Callable[[int], None]:
 def test_where_all_is_well_nothing_is_found(around: Surroundings, check: Check) -> None:
     findings = examine(around)
     bad = [finding.name for finding in findings if not finding.ok]
-    check("OB-02", "all well: 0 of 18 faults found", f"{len(bad)} of {len(findings)}", (bad, len(findings)) == ([], 18))
+    check("OB-02", "all well: 0 of 19 faults found", f"{len(bad)} of {len(findings)}", (bad, len(findings)) == ([], 19))
     assert all(finding.found.endswith(".") for finding in findings)
 
 
@@ -190,6 +190,44 @@ def test_a_silent_role_is_found_with_the_command_that_starts_it(dead: str, aroun
     (finding,) = wrong(replace(around, alive=lambda role: role != dead))
     assert finding.name == f"heartbeat of {dead}"
     assert "celery -A trimtab_worker.app" in finding.remedy
+
+
+def test_who_only_cannot_show_a_sign_of_life_is_not_to_be_started(around: Surroundings) -> None:
+    """Beat's is noted by decide, and without a broker nobody shows one."""
+    decide, beat = wrong(replace(around, alive=lambda role: role == "ingest"))
+    assert "worker -Q decide" in decide.remedy
+    assert "decide first" in beat.remedy
+    assert "celery" not in beat.remedy
+
+
+def test_a_lost_broker_is_named_with_its_own_setting(around: Surroundings) -> None:
+    with plain_client("redis://127.0.0.1:1/0") as nowhere:
+        lost, *silent = wrong(replace(around, broker=nowhere, alive=lambda _: False))
+    assert lost.name == "broker"
+    assert lost.found.startswith("The broker at ")
+    assert "BROKER_URL" in lost.found
+    assert "REDIS_URL" not in lost.found + lost.remedy
+    assert len(silent) == 3
+    assert all("broker" in finding.remedy and "celery" not in finding.remedy for finding in silent)
+
+
+def test_a_server_that_is_almost_full_is_found(around: Surroundings) -> None:
+    used = around.data.info("memory")["used_memory"]
+    around.data.config_set("maxmemory", 2 * used)
+    assert not wrong(around)
+    around.data.config_set("maxmemory", used + 1)
+    (finding,) = wrong(around)
+    assert finding.name == "memory"
+    assert "maxmemory" in finding.remedy
+    around.data.config_set("maxmemory", 0)
+    assert not wrong(around)
+
+
+def test_only_the_sentence_of_a_gap_names_the_command_against_it(around: Surroundings) -> None:
+    """What a rebuild mends, an accepted loss would make final."""
+    (finding,) = wrong(replace(around, check_gap=raising(LogGap("The state is older. Run: trimtab rebuild 1"))))
+    assert "trimtab rebuild 1" in finding.found
+    assert "accept-loss" not in finding.remedy
 
 
 def test_a_misspelled_setting_is_found(around: Surroundings) -> None:

@@ -58,7 +58,7 @@ def _unexpected(error: Exception) -> int:
     """A connection that broke, or a bug: either way a sentence, and the traceback only for who asks for it."""
     if type(error).__name__ == "Abort":
         return INTERRUPTED
-    from redis.exceptions import RedisError
+    from redis.exceptions import OutOfMemoryError, RedisError
 
     from trimtab.adapters.redis.connection import UNREACHABLE, unavailable
     from trimtab_worker.cli.session import services
@@ -66,8 +66,10 @@ def _unexpected(error: Exception) -> int:
     text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     if isinstance(error, UNREACHABLE):
         return _fail(str(unavailable(error, services().client)), UNAVAILABLE)
+    if isinstance(error, OutOfMemoryError):
+        return _fail("The data server's memory is full: raise its maxmemory, and see `trimtab doctor`.", FAILED)
     if isinstance(error, RedisError):
-        return _fail(f"The data server refused a command: {text}.", FAILED)
+        return _fail(f"The data server refused a command: {text}. See `trimtab doctor`.", FAILED)
     if os.environ.get("TRIMTAB_LOG_LEVEL") == "DEBUG":
         return _fail("".join(traceback.format_exception(error)).rstrip(), FAILED)
     return _fail(f"Unexpected {type(error).__name__}: {text}. Set TRIMTAB_LOG_LEVEL=DEBUG to see where.", FAILED)

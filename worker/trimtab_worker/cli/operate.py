@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trimtab.errors import LogGap
 from trimtab_worker.cli import FAILED, options, render, session
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def rebuild(
 
 def accept_loss(
     partition: Annotated[int, typer.Argument(min=0, help="Number of the partition whose log has a gap.")],
-    reason: Annotated[str, typer.Option("--reason", help="Why; kept in the log.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept in the log. Default: what was found.")] = "",
     data_dir: options.DataDir = None,
 ) -> None:
     """Go on after a log gap, without what is gone.
@@ -143,8 +144,22 @@ def accept_loss(
     """
     from trimtab_worker.services.accept_loss import accept_loss as service
 
-    lost = service(session.services().partition(partition), reason)
-    render.say(f"Partition {partition} goes on; {lost:,} entries of its log are gone: {reason}")
+    store = session.services().partition(partition)
+    why = reason or _gap(store)
+    lost = service(store, why)
+    gone = f"{lost:,} entries of its log are gone" if lost >= 0 else "its log was replaced by a shorter one"
+    render.say(f"Partition {partition} goes on; {gone}: {why}")
+
+
+def _gap(store: PartitionStore) -> str:
+    """What is wrong with a partition's log, in a sentence."""
+    from trimtab_worker.services.ingest import check_gap
+
+    try:
+        check_gap(store, store.load())
+    except LogGap as gap:
+        return str(gap)
+    return "No gap was found."
 
 
 def doctor(data_dir: options.DataDir = None, json: options.Json = False) -> None:

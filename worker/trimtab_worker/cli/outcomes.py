@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trimtab.errors import InvalidInput
+from trimtab.errors import InvalidInput, PublishFailed
 from trimtab_worker.cli import FAILED, options, render, session
 
 if TYPE_CHECKING:
+    from trimtab.client.publisher import Publisher
     from trimtab_worker.services.replay import Plan, Replayed
     from trimtab_worker.services.replay import Progress as Tell
 
+PATIENCE_SECONDS = 30.0  # a server that confirms nothing for so long is full, or gone
 SHOWN_FAULTS = 20  # more would scroll the first one, which mostly explains the rest, out of sight
 
 
@@ -39,12 +41,12 @@ def send(
     with Publisher(services.addresses.redis_url, signing_key=key.text() if key else None) as publisher:
         for number, line in _lines(file):
             try:
-                publisher.publish(_event(line))
+                publisher.publish(_event(line), timeout=PATIENCE_SECONDS)
             except InvalidInput as error:
                 bad += 1
                 if bad <= SHOWN_FAULTS:
                     render.note(f"line {number}: {error}")
-        publisher.flush()
+        _deliver(publisher)
         sent = publisher.sent
     if bad > SHOWN_FAULTS:
         render.note(f"… and {bad - SHOWN_FAULTS} more bad lines")
@@ -54,6 +56,21 @@ def send(
         render.say(f"Sent {sent:,} events; {bad:,} bad lines were left out." if bad else f"Sent {sent:,} events.")
     if bad:
         raise typer.Exit(FAILED)
+
+
+def _deliver(publisher: Publisher) -> None:
+    """Wait while the server goes on confirming.
+
+    Raises:
+        PublishFailed: it has confirmed nothing for a while.
+    """
+    while publisher.pending:
+        before = publisher.sent
+        try:
+            publisher.flush(PATIENCE_SECONDS)
+        except PublishFailed:
+            if publisher.sent == before:
+                raise
 
 
 def _lines(source: str) -> Iterator[tuple[int, str]]:

@@ -42,7 +42,7 @@ def weights(
         render.show_json(allocation.model_dump(mode="json"))
     else:
         served = serving.sentence(serving.notes_on(experiment), allocation)
-        render.show(*_picture(allocation), render.text(served))
+        render.show(*_picture(allocation), *_overdue(allocation), render.text(served))
 
 
 def published_allocation(control: Control, experiment: str) -> Allocation:
@@ -80,6 +80,15 @@ def _picture(allocation: Allocation) -> list[RenderableType]:
         f" · computed {render.instant(allocation.computed_at)}"
     )
     return [render.text(head, "bold"), grid, render.text(allocation.reason)]
+
+
+def _overdue(allocation: Allocation) -> list[RenderableType]:
+    """Whether nobody renews these weights any more, by the server's clock."""
+    now = session.services().partition_of(allocation.experiment_id).now()
+    if allocation.valid_until is None or now <= allocation.valid_until:
+        return []
+    until = render.instant(allocation.valid_until)
+    return [render.text(f"Nobody has renewed them, and they were valid until {until}: run `trimtab doctor`.")]
 
 
 def _ordered(allocation: Allocation) -> dict[str, int]:

@@ -11,12 +11,14 @@ from redis.exceptions import ResponseError
 from trimtab.adapters.redis.connection import UNREACHABLE, unavailable
 from trimtab.clock import Clock, system_clock
 from trimtab.errors import ConfigurationError, LogGap, TrimtabError
+from trimtab_worker import health
 from trimtab_worker.services.finding import Finding
 from trimtab_worker.services.rights import rights
 
 MIN_REDIS_MAJOR = 7  # script flags (`allow-oom`) and stream counters came with 7.0; Valkey began as 7.2
 MAX_ODD_SETS = 0.01  # chance makes no set outgrow the limit; one in a hundred is a limit that was lowered
 MAX_SKEW_MS = 1000  # horizons are days; a second shows a clock that is not kept at all
+MAX_MEMORY_SHARE = 0.85  # where the gateway takes no more events, and an alert pages somebody
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ def examine(around: Surroundings) -> list[Finding]:
     if not findings[0].ok:
         return findings
     findings.extend(server_checks(around.data))
+    findings.append(memory_left(around.data))
     if findings[1].ok:
         findings.append(broker_apart(around.data, around.broker))
     findings.append(clock_skew(around.data, around.clock))
@@ -57,7 +60,7 @@ def examine(around: Surroundings) -> list[Finding]:
         findings.append(log_gap(number, around.check_gap))
         findings.append(marks(number, around.encodings))
         findings.append(secret(number, around.check_secret))
-    findings.extend(heartbeat(role, around.alive) for role in ("ingest", "decide", "beat"))
+    findings.extend(heartbeats(around.alive, broker_answers=findings[1].ok))
     return findings
 
 
@@ -80,8 +83,11 @@ def reachable(name: str, client: redis.Redis) -> Finding:
     try:
         client.ping()
     except UNREACHABLE as error:
-        sentence = str(unavailable(error, client))
-        return Finding(name, False, sentence, "Start it with `trimtab up`, or correct its address.")
+        sentence, setting = str(unavailable(error, client)), "REDIS_URL"
+        if name == "broker":  # the sentence is made for the data server, and the broker's address is another setting
+            setting = "BROKER_URL"
+            sentence = sentence.replace("data server", name).replace("REDIS_URL", setting)
+        return Finding(name, False, sentence, f"`trimtab up` starts one, but only where {setting} names none.")
     return Finding(name, True, f"The {name} answers.")
 
 
@@ -102,6 +108,22 @@ def memory_policy(data: redis.Redis) -> Finding:
     ok = policy == "noeviction"
     remedy = "" if ok else "Set maxmemory-policy to noeviction, so that a full server refuses writes."
     return Finding("noeviction", ok, f"The data server's memory policy is {policy}.", remedy, fatal=True)
+
+
+def memory_left(data: redis.Redis) -> Finding:
+    """A full server refuses events, new experiments and rebuilds; what is said then is only that it refused."""
+    info = data.info("memory")
+    used, most = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+    if not most:
+        return Finding("memory", True, "The data server's memory has no limit of its own.")
+    found = f"The data server uses {used / most:.0%} of its memory limit of {most / 2**20:,.0f} MiB."
+    if used <= MAX_MEMORY_SHARE * most:
+        return Finding("memory", True, found)
+    remedy = (
+        "Raise maxmemory, or lower TRIMTAB_LOG_RETENTION_BYTES: beyond the limit it refuses events, which wait with "
+        "their publishers, and new experiments; what came before is still folded and decided on."
+    )
+    return Finding("memory", False, found, remedy)
 
 
 def append_only(data: redis.Redis) -> Finding:
@@ -148,8 +170,8 @@ def log_gap(number: int, check_gap: Callable[[int], None]) -> Finding:
     try:
         check_gap(number)
     except LogGap as gap:
-        remedy = f"Find who trims or deletes the stream, then run `trimtab accept-loss {number}`; weights wait for it."
-        return Finding(name, False, str(gap), remedy)
+        # Which command helps depends on what is gone, so only the gap's own sentence names it.
+        return Finding(name, False, str(gap), "Do what it says, in that order; weights wait for it.")
     except TrimtabError as error:
         return Finding(name, False, str(error), f"Run `trimtab rebuild {number}` once the cause is removed.")
     return Finding(name, True, "Nothing unread was removed from it.")
@@ -183,17 +205,27 @@ def secret(number: int, check_secret: Callable[[int], None]) -> Finding:
     return Finding(name, True, "They can be verified, or none are looked at.")
 
 
-def heartbeat(role: str, alive: Callable[[str], bool]) -> Finding:
-    """Somebody in this role showed a sign of life."""
-    if alive(role):
-        return Finding(f"heartbeat of {role}", True, f"{role} is alive.")
-    start = "beat" if role == "beat" else f"worker -Q {role} -c 1 --without-gossip --without-mingle -n {role}@%h"
-    return Finding(
-        f"heartbeat of {role}",
-        False,
-        f"{role} has shown no sign of life lately.",
-        f"Start it with `celery -A trimtab_worker.app {start}`, or everything with `trimtab up`.",
+def heartbeats(alive: Callable[[str], bool], *, broker_answers: bool) -> Iterator[Finding]:
+    """Somebody in each role showed a sign of life; who cannot show one is not taken for dead."""
+    shown = {role: alive(role) for role in ("ingest", "decide", health.BEAT)}
+    for role, lives in shown.items():
+        name = f"heartbeat of {role}"
+        if lives:
+            yield Finding(name, True, f"{role} is alive.")
+            continue
+        remedy = _start(role)
+        if not broker_answers:  # workers wait for it, and beat's sign of life is a message
+            remedy = "Bring the broker back first: without it nobody shows a sign of life."
+        elif role == health.BEAT and not shown["decide"]:
+            remedy = "Start decide first: it is decide that notes beat's signs of life."
+        yield Finding(name, False, f"{role} has shown no sign of life lately.", remedy)
+
+
+def _start(role: str) -> str:
+    what = (
+        health.BEAT if role == health.BEAT else f"worker -Q {role} -c 1 --without-gossip --without-mingle -n {role}@%h"
     )
+    return f"Start it with `celery -A trimtab_worker.app {what}`, or everything with `trimtab up`."
 
 
 def misspelled(names: tuple[str, ...]) -> Iterator[Finding]:
