@@ -170,26 +170,52 @@ def counter_field(name: str) -> str:
     return f"count:{name}"
 
 
-class Producer(NamedTuple):
-    """What the fold remembers of one publisher: its last sequence, and the log's clock when it came.
+MOST_RANGES = 16
+"""Ranges of numbers that are kept as missing of one publisher: one for each time that some of its batches were lost."""
 
-    `forget_at` is 0 for producers that are never forgotten: an import may be started again after any time.
+
+class Producer(NamedTuple):
+    """What the fold remembers of one publisher: which of its numbers have come, and until when it is remembered.
+
+    Come have all up to `sequence` but those in `missing`, ranges that rise. `forget_at` is an instant of the log's
+    clock, and 0 for producers that are never forgotten: an import may be started again after any time.
     """
 
     sequence: int
     forget_at: int
+    missing: tuple[tuple[int, int], ...] = ()
+
+    def has(self, number: int) -> bool:
+        """Whether the batch of this number has come."""
+        return number <= self.sequence and not any(first <= number <= last for first, last in self.missing)
+
+    def after(self, number: int, forget_at: int) -> Self | None:
+        """After a batch that had not come before; None where more ranges would be missing than are kept."""
+        skipped = (self.sequence + 1, number - 1)
+        ranges = [(first, min(last, number - 1)) for first, last in (*self.missing, skipped) if first < number]
+        ranges += [(max(first, number + 1), last) for first, last in self.missing if last > number]
+        missing = tuple((first, last) for first, last in ranges if first <= last)
+        if len(missing) > MOST_RANGES:
+            return None
+        until = max(self.forget_at, forget_at) if forget_at else 0
+        return self._replace(sequence=max(self.sequence, number), forget_at=until, missing=missing)
+
+    @property
+    def n_missing(self) -> int:
+        return sum(last - first + 1 for first, last in self.missing)
 
     def forgotten_at(self, clock: int) -> bool:
         """Whether the log's clock has passed the time for which it is remembered."""
         return 0 < self.forget_at < clock
 
     def __str__(self) -> str:
-        return f"{self.sequence} {self.forget_at}"
+        return " ".join([str(self.sequence), str(self.forget_at), *(f"{first}-{last}" for first, last in self.missing)])
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        sequence, forget_at = text.split(" ")
-        return cls(int(sequence), int(forget_at))
+        sequence, forget_at, *ranges = text.split(" ")
+        missing = [part.split("-") for part in ranges]
+        return cls(int(sequence), int(forget_at), tuple((int(first), int(last)) for first, last in missing))
 
 
 @dataclass(slots=True)

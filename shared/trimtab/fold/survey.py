@@ -228,34 +228,39 @@ class _Walk:
         counters[f"dead:{refusal.code}"] += refusal.n
 
     def _in_sequence(self, item: Batch) -> bool:
-        """Whether this batch is its producer's next; one seen before is dropped, one out of turn is refused."""
+        """Whether this batch has not come before; one that has is dropped, in whatever order they come.
+
+        Those that it skips may come yet, or never: refused as forged, quarantined, lost with the end of a server's log.
+        """
         batch, state = item.batch, self.found.state
         if batch.producer is None or batch.sequence is None:
             return self._in_time(item)
         known = state.producers.get(batch.producer)
-        last = known.sequence if known and not known.forgotten_at(state.clock) else 0
-        if batch.sequence <= last:
+        if known is None or known.forgotten_at(state.clock):
+            known = Producer(0, 0)
+        if known.has(batch.sequence):
             state.counters["duplicates"] += batch.n
             state.counters["duplicate_batches"] += 1
             return False
-        if batch.sequence == last + 1:
-            # It counts as come even if it is refused below: else all that follow it would look out of turn.
-            # An import may be repeated after years, a publisher repeats itself only while its process lives. After days
-            # of silence the log's clock is behind when the batch was sealed, and will leap over that time at once.
-            sealed_at = max(state.clock, min(batch.sent_at, item.entry.milliseconds))
-            forget_at = 0 if batch.origin == "import" else sealed_at + HORIZON + FUTURE_TOLERANCE
-            state.producers[batch.producer] = Producer(batch.sequence, forget_at)
-            self.found.numbered.add(batch.producer)
-        if not self._in_time(item):
+        # An import may be repeated after years, a publisher repeats itself only while its process lives. After days of
+        # silence the log's clock is behind when the batch was sealed, and will leap over that time at once.
+        sealed_at = max(state.clock, min(batch.sent_at, item.entry.milliseconds))
+        forget_at = 0 if batch.origin == "import" else sealed_at + HORIZON + FUTURE_TOLERANCE
+        after = known.after(batch.sequence, forget_at)
+        if after is None:
+            if self._in_time(item):
+                self._refuse_batch(
+                    item,
+                    DeadLetterCode.SEQUENCE_GAP,
+                    f"producer {batch.producer} sent batch {batch.sequence} after {known.sequence}, and of its batches "
+                    f"before that too many are missing in {len(known.missing)} places",
+                )
             return False
-        if batch.sequence > last + 1:
-            self._refuse_batch(
-                item,
-                DeadLetterCode.SEQUENCE_GAP,
-                f"producer {batch.producer} sent batch {batch.sequence} after {last}; those between are missing",
-            )
-            return False
-        return True
+        # It has come even if it is refused below: sent again, it would be refused again.
+        state.producers[batch.producer] = after
+        self.found.numbered.add(batch.producer)
+        state.counters["missing_batches"] += after.n_missing - known.n_missing
+        return self._in_time(item)
 
     def _in_time(self, item: Batch) -> bool:
         """Whether the batch was sealed within the horizon: older ones may be of producers that were forgotten."""

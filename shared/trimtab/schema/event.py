@@ -83,7 +83,7 @@ class EventBatch(Schema):
     epoch: Epoch | None = None
     origin: Origin = "live"
     producer: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
-    sequence: Annotated[int, Field(strict=True, ge=1)] | None = None
+    sequence: Annotated[int, Field(strict=True, ge=1, lt=2**53)] | None = None
     sent_at: Instant = Field(description="When the batch was sealed; never changes when it is sent again.")
     n: Annotated[int, Field(strict=True, ge=1, le=MAX_BATCH_EVENTS)]
     variants: Annotated[list[VariantId], Field(min_length=1)]

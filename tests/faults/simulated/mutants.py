@@ -190,15 +190,6 @@ class _NewNumbersForRepeats(Outbox):
         return confirmed, failure
 
 
-class _RepeatsOutOfOrder(Outbox):
-    def confirm(self, window: Window, replies: Any, now: int) -> tuple[int, Exception | None]:
-        confirmed, failure = super().confirm(window, replies, now)
-        if failure:
-            for lane in self._lanes.values():
-                lane.unconfirmed.rotate(1)
-        return confirmed, failure
-
-
 class _KeepsNothing(Outbox):
     """A publisher that takes a confirmation for good, also where the server lost what it confirmed."""
 
@@ -222,6 +213,5 @@ MUTANTS: dict[str, Parts] = {
     "state kept after a lost race": Parts(ingest=_ForgetsNothing),
     "unread entries trimmed": Parts(maintain=_TrimsWhatIsUnread),
     "repeats under new numbers": Parts(outbox=_NewNumbersForRepeats),
-    "repeats out of order": Parts(outbox=_RepeatsOutOfOrder),
     "nothing kept after a confirmation": Parts(outbox=_KeepsNothing),
 }

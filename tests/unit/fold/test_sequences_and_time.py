@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from faults.reporting import Check
 from logs import HOUR, NOW, Log, batch, definition, event
+from trimtab.fold.state import MOST_RANGES, Producer
 from trimtab.schema.control import ClockTick, Compaction, Define, StatusChange
 from trimtab.schema.experiment import MAX_VARIANTS, Experiment, Status, Variant
 from trimtab_worker.services.rebuild import rebuild
@@ -26,13 +27,46 @@ def test_a_batch_sent_again_counts_once() -> None:
     assert (report.folded, report.duplicates) == (30, 20)
 
 
-def test_a_gap_is_refused_with_its_own_code_and_heals_when_the_batches_come_in_order() -> None:
+@given(st.lists(st.integers(1, 60), max_size=80))
+def test_each_number_counts_once_in_whatever_order_batches_come(numbers: list[int]) -> None:
     """6 is refused by the server, 7 arrives, then both are sent again: nothing vanishes, nothing counts twice."""
     log = Log()
-    for sequence in (1, 2, 3, 4, 5, 7, 6, 7):
+    for sequence in numbers:
+        numbered(log, sequence, n=1)
+    log.drain()
+    known = log.store.load().producers.get("p", Producer(0, 0))
+    come = {number for number in range(1, 61) if known.has(number)}
+    assert come <= set(numbers)
+    assert log.cell("b").n == len(come)
+    assert len(known.missing) <= MOST_RANGES
+    assert come == set(numbers) or "sequence_gap" in log.dead_codes()
+    assert log.store.load().counters["missing_batches"] == known.sequence - len(come)
+    if come:
+        assert Producer.parse(str(known)) == known
+
+
+def test_a_batch_that_never_counted_costs_itself_and_none_that_follows() -> None:
+    """It was refused as forged while signatures were demanded, say; its publisher believes it to be in the log."""
+    log = Log()
+    for sequence in (1, 2, 4, 5, 5, 9, 10):
         numbered(log, sequence)
-    assert log.drain().folded == 70
+    assert log.drain().folded == 60
+    assert log.dead_codes() == []
+    assert log.store.load().counters["missing_batches"] == 4
+
+
+def test_who_leaves_out_more_than_can_be_kept_is_refused_and_may_send_those_between() -> None:
+    log = Log()
+    odd = range(3, 2 * MOST_RANGES + 4, 2)
+    for sequence in (1, *odd):
+        numbered(log, sequence, n=1)
+    assert log.drain().folded == MOST_RANGES + 1
     assert log.dead_codes() == ["sequence_gap"]
+    for sequence in range(1, max(odd) + 1):
+        numbered(log, sequence, n=1)
+    log.drain()
+    assert log.cell("b").n == max(odd)
+    assert log.store.load().producers["p"].missing == ()
 
 
 def test_a_batch_refused_for_its_time_does_not_hold_up_those_after_it() -> None:

@@ -107,7 +107,7 @@ def test_a_poisoned_entry_goes_back_by_its_name_only_and_is_isolated_again(
     assert rebuild(log.store, verify=True).identical
 
 
-def test_a_publishers_batches_behind_a_poisoned_one_are_counted_once_it_is_back(
+def test_a_publishers_batches_behind_a_poisoned_one_are_counted_and_it_is_once_it_is_back(
     monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = Log()
@@ -117,7 +117,7 @@ def test_a_publishers_batches_behind_a_poisoned_one_are_counted_once_it_is_back(
         rows = [event(event_id=f"{name}-{sequence}-{n}") for n in range(10)]
         log.columns(batch(rows, producer="p", sequence=sequence))
     deliveries(log, ZeroDivisionError, lambda: Ingest(log.store))
-    assert sorted(log.dead_codes()) == ["crashed", "sequence_gap", "sequence_gap"]
+    assert (log.dead_codes(), log.cell("b").n) == (["crashed"], 30)
     monkeypatch.setattr(ingest, "decode", decode)
     ids = [filed.id for filed in browse(log.store, Wanted())]
     redrive(log.store, reversed(ids), crashed=True)

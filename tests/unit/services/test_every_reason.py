@@ -10,6 +10,7 @@ from typing import Any
 
 from faults.reporting import Check
 from logs import HOUR, NOW, Log, batch, definition, event, forged
+from trimtab.fold.state import MOST_RANGES
 from trimtab.schema.control import EpochStart, StatusChange
 from trimtab.schema.dead_letter import DeadLetterCode
 from trimtab.schema.decision import Decision, HoldCode, Outcome, VerdictCode
@@ -235,12 +236,17 @@ def _refused() -> Iterator[tuple[DeadLetterCode, Callable[[Log], object]]]:
         yield code, lambda log, row=row: log.row(row)
     yield DeadLetterCode.UNKNOWN_ENTRY, lambda log: log.store.append("surprise", b"1")
     yield DeadLetterCode.INVALID_CONTROL, lambda log: log.store.append("control", b"1")
-    yield DeadLetterCode.SEQUENCE_GAP, lambda log: log.columns(batch([event()], producer="p", sequence=7))
+    yield DeadLetterCode.SEQUENCE_GAP, _skipping
     yield DeadLetterCode.STOPPED, lambda log: (_stopped_in_the_log(log), log.row(event()))
     yield DeadLetterCode.MISSING_UNIT, _without_unit
     yield DeadLetterCode.NOT_STARTED, _draft
     yield DeadLetterCode.CRASHED, _crashing
     yield DeadLetterCode.AUTH, _unsigned
+
+
+def _skipping(log: Log) -> None:
+    for number in range(MOST_RANGES + 1):
+        log.columns(batch([event()], producer="p", sequence=2 + 2 * number))
 
 
 def _without_unit(log: Log) -> None:

@@ -113,8 +113,8 @@ def _payload(store: PartitionStore, letter: DeadLetter, crashed: bool) -> bytes 
 def _part(raw: bytes, letter: DeadLetter) -> bytes:
     """The refused rows of a batch as a batch of their own.
 
-    Without the publisher's number, which the fold has seen: it would drop them as repeated. A batch that came out of
-    turn keeps it, for its publisher may have sent it again since; one that was never read, for others wait behind it.
+    Without the publisher's number, which the fold has seen: it would drop them as repeated. A batch whose number was
+    not taken keeps it, for its publisher may have sent it again since: one refused for its number, or never read.
     """
     try:
         document = json.loads(raw)
