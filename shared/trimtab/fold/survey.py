@@ -259,7 +259,7 @@ class _Walk:
         # It has come even if it is refused below: sent again, it would be refused again.
         state.producers[batch.producer] = after
         self.found.numbered.add(batch.producer)
-        state.counters["missing_batches"] += after.n_missing - known.n_missing
+        state.counters["skipped_batches"] += max(0, after.n_missing - known.n_missing)  # counters only grow
         return self._in_time(item)
 
     def _in_time(self, item: Batch) -> bool:
