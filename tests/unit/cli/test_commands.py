@@ -209,6 +209,22 @@ def test_the_command_that_a_gap_names_works_as_it_stands(own_server: EmbeddedSer
     assert found["ok"]
 
 
+def test_statistics_that_stop_the_fold_are_found_with_the_command_that_mends_them(
+    running: Cli, server: EmbeddedServer
+) -> None:
+    running("send", "-", stdin="\n".join(map(event, range(4))))
+    drain()
+    with plain_client(server.url) as client:
+        client.hset("trimtab:{p0}:stats:checkout", "count:folded", 'x"y')
+    found = {finding["name"]: finding for finding in running("doctor", "--json").json}["statistics of partition 0"]
+    assert not found["ok"]
+    assert "trimtab rebuild 0" in found["remedy"]
+    assert running("rebuild", "0").code == 0
+    found = {finding["name"]: finding for finding in running("doctor", "--json").json}["statistics of partition 0"]
+    assert found["ok"]
+    assert running("rebuild", "0", "--verify").code == 0
+
+
 def test_weights_that_nobody_renews_say_so(running: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     running("recompute", "checkout")
     assert "Nobody has renewed them" not in running("weights", "checkout").out

@@ -198,12 +198,17 @@ def _surroundings() -> Surroundings:
 
         return ask
 
+    def check_statistics(number: int) -> None:
+        store, names = services.partition(number), services.publications.experiments()
+        store.load_experiments([name for name in names if services.partition_of(name).partition == number])
+
     return Surroundings(
         data=services.client,
         broker=connect(services.addresses.broker_url),
         partitions=services.partition_count,
         check_gap=asking(check_gap),
         check_secret=asking(check_secret),
+        check_statistics=check_statistics,
         encodings=lambda number: services.partition(number).mark_encodings(),
         alive=lambda role: health.alive(services.client, role),
         visibility_seconds=VISIBILITY_TIMEOUT_SECONDS,

@@ -26,8 +26,8 @@ class Surroundings:
     """What the doctor looks at; functions are called only where the server answers.
 
     `check_gap` raises `LogGap` for a partition with one, `check_secret` `ConfigurationError` for one whose signatures
-    cannot be verified here; `encodings` gives those of some of a partition's sets of marks, `alive` tells whether a
-    role shows signs of life.
+    cannot be verified here, `check_statistics` `CorruptState` where those of an experiment cannot be read; `encodings`
+    gives those of some of a partition's sets of marks, `alive` tells whether a role shows signs of life.
     """
 
     data: redis.Redis
@@ -35,6 +35,7 @@ class Surroundings:
     partitions: Callable[[], int]
     check_gap: Callable[[int], None]
     check_secret: Callable[[int], None]
+    check_statistics: Callable[[int], None]
     encodings: Callable[[int], Collection[str]]
     alive: Callable[[str], bool]
     visibility_seconds: float
@@ -58,6 +59,7 @@ def examine(around: Surroundings) -> list[Finding]:
     findings.append(rights(around.data))
     for number in range(around.partitions()):
         findings.append(log_gap(number, around.check_gap))
+        findings.append(statistics(number, around.check_statistics))
         findings.append(marks(number, around.encodings))
         findings.append(secret(number, around.check_secret))
     findings.extend(heartbeats(around.alive, broker_answers=findings[1].ok))
@@ -175,6 +177,16 @@ def log_gap(number: int, check_gap: Callable[[int], None]) -> Finding:
     except TrimtabError as error:
         return Finding(name, False, str(error), f"Run `trimtab rebuild {number}` once the cause is removed.")
     return Finding(name, True, "Nothing unread was removed from it.")
+
+
+def statistics(number: int, check_statistics: Callable[[int], None]) -> Finding:
+    """What a partition has counted of each experiment can be read: the fold stops at outcomes of one that cannot."""
+    name = f"statistics of partition {number}"
+    try:
+        check_statistics(number)
+    except TrimtabError as error:
+        return Finding(name, False, str(error), f"Run `trimtab rebuild {number}` once the cause is removed.")
+    return Finding(name, True, "Those of every experiment can be read.")
 
 
 def marks(number: int, encodings: Callable[[int], Collection[str]]) -> Finding:
