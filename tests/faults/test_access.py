@@ -197,6 +197,7 @@ experiment conclude second b
 dead list
 dead redrive --all
 rebuild 0 --verify
+verify 0
 rebuild checkout
 accept-loss 0 --reason drill
 metrics

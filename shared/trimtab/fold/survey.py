@@ -259,7 +259,9 @@ class _Walk:
         # It has come even if it is refused below: sent again, it would be refused again.
         state.producers[batch.producer] = after
         self.found.numbered.add(batch.producer)
-        state.counters["skipped_batches"] += max(0, after.n_missing - known.n_missing)  # counters only grow
+        # Counters only grow; their difference is what is missing still.
+        state.counters["skipped_batches"] += max(0, after.n_missing - known.n_missing)
+        state.counters["late_batches"] += batch.sequence < known.sequence
         return self._in_time(item)
 
     def _in_time(self, item: Batch) -> bool:

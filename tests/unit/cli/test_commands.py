@@ -259,7 +259,7 @@ def test_a_log_is_replayed_and_explained_and_recomputed(running: Cli, tmp_path: 
     assert running("explain", "checkout", "--decision", "1", "--json").json["act"] == "start"
     assert "70.0%" in running("weights", "checkout").out
 
-    verified = running("rebuild", "checkout", "--verify", "--json").json
+    verified = running("verify", "checkout", "--json").json
     assert (verified["identical"], verified["replaced"]) == (True, False)
     assert running("rebuild", "0").code == 0
     assert "1,200 outcomes" in running("stats", "checkout").out

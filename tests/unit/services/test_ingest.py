@@ -9,10 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logs import NOW, Log, batch, event
-from trimtab.errors import LogGap
+from trimtab.errors import ConfigurationError, LogGap
 from trimtab.fold import Commit
+from trimtab.schema.signing import NO_KEYS, Keyring
 from trimtab_worker.services import remembered
 from trimtab_worker.services.ingest import DrainReport, Ingest
+from trimtab_worker.services.signing import require
 
 
 def unit_events(*numbers: int) -> list[dict[str, object]]:
@@ -89,6 +91,25 @@ def test_a_second_drain_returns_at_once_while_the_first_has_the_lease() -> None:
     assert Ingest(log.store).drain(holder="me").busy
     log.store.leave_lease("other")
     assert Ingest(log.store).drain(holder="me").folded == 1
+
+
+def test_a_drain_that_cannot_fold_falls_silent() -> None:
+    """Weights are held as stale, and alarms look, by the time since a drain reported."""
+    log = Log()
+    ring = Keyring((b"s" * 32,))
+    log.store.keyring = ring
+    require([log.store], ring, required=True)
+    log.drain()
+    reported = log.store.drained_at()
+    log.clock.now += 60_000
+    log.row(event())
+    log.store.keyring = NO_KEYS
+    with pytest.raises(ConfigurationError, match="fingerprint"):
+        Ingest(log.store).drain(holder="w")
+    assert log.store.drained_at() == reported
+    log.store.keyring = ring
+    log.drain()
+    assert log.store.drained_at() == log.clock.now
 
 
 def test_a_drain_says_what_it_did() -> None:

@@ -105,8 +105,19 @@ def demo(
             raise typer.Exit(FAILED)
 
 
+What = Annotated[str, typer.Argument(metavar="PARTITION|EXPERIMENT", help="A number, or an experiment's id.")]
+
+
+def verify(what: What, data_dir: options.DataDir = None, json: options.Json = False) -> None:
+    """Fold a partition's log again, and compare only.
+
+    Prints a digest of the state and one of its replay; exit code 1 says that they differ. Changes nothing.
+    """
+    _fold_again(what, verify=True, json=json)
+
+
 def rebuild(
-    what: Annotated[str, typer.Argument(metavar="PARTITION|EXPERIMENT", help="A number, or an experiment's id.")],
+    what: What,
     verify: Annotated[bool, typer.Option("--verify", help="Only compare; change nothing.")] = False,
     data_dir: options.DataDir = None,
     json: options.Json = False,
@@ -115,6 +126,10 @@ def rebuild(
 
     The outcome is compared with the state (--verify), or put in its place.
     """
+    _fold_again(what, verify=verify, json=json)
+
+
+def _fold_again(what: str, *, verify: bool, json: bool) -> None:
     from trimtab_worker.services.rebuild import rebuild as service
 
     store = session.services().partition(int(what)) if what.isdecimal() else session.store_of(what)

@@ -95,15 +95,14 @@ class Ingest:
         return report
 
     def _drain(self, report: DrainReport, until: float, block_ms: int, renew_lease: Callable[[], object]) -> None:
-        self.store.report_drain()
         while True:
             worked = self.step(report, None)
+            self.store.report_drain()  # after it: who cannot fold must fall silent, whatever the reason
             if not worked:
                 left = until - time.monotonic()
                 if left <= 0:
                     return
                 self.step(report, max(1, min(block_ms, int(left * 1000))))
-            self.store.report_drain()
             renew_lease()
             if worked and time.monotonic() > until + OVERTIME_SECONDS:
                 return  # a flood outlasts one task; the next nudge goes on

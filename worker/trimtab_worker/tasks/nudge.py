@@ -10,7 +10,8 @@ import structlog
 from celery import current_app, shared_task
 from kombu.exceptions import OperationalError
 
-from trimtab.errors import TrimtabError
+from trimtab.adapters.redis.connection import UNREACHABLE
+from trimtab.errors import TrimtabError, Unavailable
 
 P = ParamSpec("P")
 log = structlog.get_logger(__name__)
@@ -33,6 +34,8 @@ def task(name: str, *, bind: bool = False) -> Callable[[Callable[P, None]], Any]
                     run(*args, **kwargs)
                 except TrimtabError as error:
                     log.error("task_refused", code=error.code, reason=str(error))
+                except UNREACHABLE as error:
+                    log.error("task_refused", code=Unavailable.code, reason=str(error))
 
         return shared_task(guarded, name=f"trimtab.{name}", bind=bind, ignore_result=True, Request=REQUEST)
 

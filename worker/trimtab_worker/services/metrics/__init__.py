@@ -114,6 +114,8 @@ def _folded(sheet: Sheet, store: PartitionStore, state: PartitionState, now: int
     sheet.put(M.LOG_LOST, counters["lost"], number)
     sheet.put(M.FOLDED, counters["folded"], number)
     sheet.put(M.DUPLICATES, counters["duplicates"], number)
+    sheet.put(M.SKIPPED, counters["skipped_batches"], number)
+    sheet.put(M.LATE, counters["late_batches"], number)
     sheet.put(M.CAPPED, counters["capped"], number)
     sheet.put(M.IMPLAUSIBLE, counters["implausible_ids"], number)
     for code in DeadLetterCode:  # from 0 on: an alert on an increase does not see the one that a series begins with

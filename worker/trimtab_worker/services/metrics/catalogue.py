@@ -58,6 +58,10 @@ class M(Enum):
     # ── the fold ──
     FOLDED = Metric("trimtab_events_folded_total", "counter", "Events counted.", _P)
     DUPLICATES = Metric("trimtab_events_duplicate_total", "counter", "Events recognised as counted before.", _P)
+    SKIPPED = Metric(
+        "trimtab_batches_skipped_total", "counter", "Batches that a publisher's numbers passed over: lost, or late.", _P
+    )
+    LATE = Metric("trimtab_batches_late_total", "counter", "Those of them that came after all.", _P)
     CAPPED = Metric(
         "trimtab_events_capped_total", "counter", "Events beyond what one unit may add in an hour, not counted.", _P
     )
