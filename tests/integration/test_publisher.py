@@ -596,7 +596,7 @@ def test_a_loss_older_than_the_window_costs_what_was_lost_and_nothing_that_follo
         publish_all(publisher, range(501, 502))  # sealed before the server is asked: still under the old name
         publish_all(publisher, range(502, 1100))
     report = drain(own_server.url)
-    assert (report.folded, report.dead) == (598, 2)
+    assert (report.folded, report.dead) == (600, 0)
 
 
 def test_a_user_who_may_not_ask_who_answers_resends_after_a_failed_connection(own_server: EmbeddedServer) -> None:
